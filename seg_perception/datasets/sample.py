@@ -1,0 +1,108 @@
+"""What every dataset yields: one image, its true labels, and whatever else is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.classes import ClassInfo
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera looking forward from the vehicle, without distortion or roll.
+
+    Vehicle frame: x forward, y left, z up, in metres, the origin on the ground below the camera.
+    Pixel coordinates count from the centre of the top left pixel, columns first.
+
+    Attributes:
+        width, height: image size in pixels.
+        fx, fy: focal lengths in pixels.
+        cx, cy: principal point in pixels.
+        height_m: height of the camera above the ground in metres.
+        pitch_rad: angle of the optical axis below the horizontal in radians.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    height_m: float
+    pitch_rad: float
+
+    def project(
+        self, points: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Project points of the vehicle frame into the image.
+
+        Args:
+            points: [N,3] metres, vehicle frame.
+
+        Returns:
+            pixels: float64 [N,2] (column, row); meaningless where depth is not positive.
+            depth: float64 [N] metres along the optical axis.
+        """
+        x, y, z = np.asarray(points, np.float64).T
+        up = z - self.height_m
+        cos, sin = np.cos(self.pitch_rad), np.sin(self.pitch_rad)
+        depth = x * cos - up * sin
+        below_axis = -x * sin - up * cos
+        with np.errstate(divide="ignore", invalid="ignore"):
+            column = self.cx - self.fx * y / depth
+            row = self.cy + self.fy * below_axis / depth
+        return np.stack([column, row], axis=1), depth
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled frame of a drive.
+
+    Attributes:
+        name: unique within its dataset, fit for a file name.
+        drive: the recording it belongs to; frames of one drive follow each other in time.
+        stamp_ns: time since the start of the recording's clock in nanoseconds.
+        image: uint8 [H,W,3] RGB.
+        labels: uint8 [H,W] class ids, 255 = void.
+        depth: float32 [H,W] metres along the optical axis (REP 118), inf where nothing is hit; or None.
+        camera: the camera that took the image, or None where it is not known.
+        lane_left, lane_right: float32 [N,3] borders of the ego lane in the vehicle frame of `Camera`,
+            metres, near to far; or None.
+    """
+
+    name: str
+    drive: str
+    stamp_ns: int
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    depth: NDArray[np.float32] | None = None
+    camera: Camera | None = None
+    lane_left: NDArray[np.float32] | None = None
+    lane_right: NDArray[np.float32] | None = None
+
+
+class Dataset(Protocol):
+    """A sequence of samples, each decoded (or rendered) only when it is asked for."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[ClassInfo, ...]: ...
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of classes that some sensors cannot tell apart, by group ("ground", "obstacle", "sky")."""
+
+    @property
+    def drives(self) -> tuple[str, ...]:
+        """The recordings, in the order of their samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
