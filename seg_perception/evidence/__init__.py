@@ -1,0 +1,1 @@
+"""What the vehicle knows for sure, as set-valued labels (pure numpy)."""
