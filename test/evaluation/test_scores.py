@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_allclose
+
+from seg_perception.evaluation.scores import (
+    BoundaryScore,
+    ConfusionMatrix,
+    boundary_tolerance_px,
+    percentiles,
+)
+
+N = 4
+LABELS = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, N - 1))
+TRUTHS = hnp.arrays(np.uint8, (6, 7), elements=st.sampled_from([0, 1, 2, 3, 255]))
+
+
+def random_maps(seed: int, height: int = 40, width: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, N, (height, width)).astype(np.uint8)
+    labels = np.where(rng.random(truth.shape) < 0.7, truth, (truth + 1) % N).astype(np.uint8)
+    truth[rng.random(truth.shape) < 0.1] = 255
+    return labels, truth
+
+
+def test_agrees_with_sklearn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    labels, truth = random_maps(0)
+    known = truth != 255
+    ours = ConfusionMatrix.of(labels, truth, N)
+    y, p = truth[known], labels[known]
+    assert (ours.counts[:, :N] == metrics.confusion_matrix(y, p, labels=range(N))).all()
+    assert_allclose(ours.class_iou, 100 * metrics.jaccard_score(y, p, average=None))
+    assert_allclose(ours.miou(), 100 * metrics.jaccard_score(y, p, average="macro"))
+    assert_allclose(ours.pixel_accuracy, 100 * metrics.accuracy_score(y, p))
+    assert_allclose(ours.class_accuracy, 100 * metrics.recall_score(y, p, average=None))
+    assert_allclose(ours.mean_class_accuracy, 100 * metrics.balanced_accuracy_score(y, p))
+
+
+def test_scores_of_a_map_by_hand() -> None:
+    truth = np.array([[0, 0, 0, 1], [1, 1, 255, 255]], np.uint8)
+    labels = np.array([[0, 0, 1, 1], [1, 255, 0, 3]], np.uint8)
+    scores = ConfusionMatrix.of(labels, truth, 3)
+    assert scores.n_pixels == 6
+    assert_allclose(scores.pixel_accuracy, 100 * 4 / 6)
+    assert_allclose(scores.class_iou[:2], [100 * 2 / 3, 100 * 2 / 4])
+    assert math.isnan(scores.class_iou[2])  # neither in the truth nor predicted
+    assert_allclose(scores.miou(), (200 / 3 + 50) / 2)
+    assert_allclose(scores.miou(without=[0]), 50)
+
+
+def test_a_class_only_predicted_scores_zero_not_nan() -> None:
+    truth = np.zeros((2, 2), np.uint8)
+    labels = np.array([[0, 0], [0, 1]], np.uint8)
+    scores = ConfusionMatrix.of(labels, truth, 2)
+    assert_allclose(scores.class_iou, [75, 0])
+    assert_allclose(scores.miou(), 37.5)
+
+
+@given(LABELS, TRUTHS, LABELS, TRUTHS)
+def test_matrices_add_up_like_their_images(
+    a: np.ndarray, truth_a: np.ndarray, b: np.ndarray, truth_b: np.ndarray
+) -> None:
+    both = ConfusionMatrix.of(np.vstack([a, b]), np.vstack([truth_a, truth_b]), N)
+    one, other = ConfusionMatrix.of(a, truth_a, N), ConfusionMatrix.of(b, truth_b, N)
+    assert (both.counts == (one + other).counts).all()
+    assert (both.counts == (other + one + ConfusionMatrix.empty(N)).counts).all()
+
+
+@given(TRUTHS)
+def test_the_truth_itself_is_perfect(truth: np.ndarray) -> None:
+    scores = ConfusionMatrix.of(truth, truth, N)
+    assert scores.n_pixels == (truth != 255).sum()
+    expected = 100.0 if scores.n_pixels else math.nan
+    assert_allclose([scores.pixel_accuracy, scores.miou()], [expected, expected])
+
+
+def test_refuses_what_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 2\).*\(2, 3\)"):
+        ConfusionMatrix.of(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 2)
+    with pytest.raises(ValueError, match="class 7"):
+        ConfusionMatrix.of(np.zeros((2, 2), np.uint8), np.full((2, 2), 7, np.uint8), 2)
+
+
+def split_at(column: int, size: int = 40) -> np.ndarray:
+    labels = np.zeros((size, size), np.uint8)
+    labels[:, column:] = 1
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("shift", "tolerance_px", "expected"),
+    [(0, 0, 100), (2, 2, 100), (2, 1, 0), (9, 3, 0)],
+)
+def test_boundary_within_tolerance(shift: int, tolerance_px: float, expected: float) -> None:
+    score = BoundaryScore.of(split_at(20 + shift), split_at(20), 2, tolerance_px)
+    assert_allclose(score.class_f, [expected, expected])
+
+
+def test_boundary_f_is_the_harmonic_mean_of_precision_and_recall() -> None:
+    truth = np.zeros((41, 41), np.uint8)
+    truth[10:31, 10:31] = 1
+    labels = truth.copy()
+    labels[:5, :5] = 1  # one false object: recall stays 100 %
+    true_edge = 4 * 20
+    false_edge = 5 + 5 - 1
+    precision = true_edge / (true_edge + false_edge)
+    score = BoundaryScore.of(labels, truth, 2, 1)
+    assert_allclose(score.class_f[1], 200 * precision / (precision + 1))
+
+
+def test_void_makes_no_boundary() -> None:
+    truth = split_at(20)
+    truth[:, 18:22] = 255
+    score = BoundaryScore.of(np.zeros_like(truth), truth, 2, 2)
+    assert score.images.tolist() == [0, 0]
+    assert math.isnan(score.mean_f)
+
+
+def test_boundary_scores_average_over_the_images_that_show_the_class() -> None:
+    hit = BoundaryScore.of(split_at(20), split_at(20), 3, 1)
+    miss = BoundaryScore.of(split_at(5), split_at(20), 3, 1)
+    blank = BoundaryScore.of(np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8), 3, 1)
+    total = hit + miss + blank + BoundaryScore.empty(3)
+    assert_allclose(total.class_f[:2], [50, 50])
+    assert math.isnan(total.class_f[2])
+
+
+def test_default_boundary_tolerance_is_that_of_the_paper() -> None:
+    assert_allclose(boundary_tolerance_px(360, 480), 4.5)
+
+
+def test_percentiles() -> None:
+    assert_allclose(list(percentiles(range(101)).values()), [50, 90, 99])
+    assert all(math.isnan(value) for value in percentiles([]).values())
