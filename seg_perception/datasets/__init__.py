@@ -31,7 +31,8 @@ def open_dataset(
         split: "train", "val" or "test".
         frames: how many frames; None = all.
         seed: of a rendered dataset.
-        height, width: of a rendered dataset's frames in pixels; recorded ones keep their own size.
+        height: of a rendered dataset's frames in pixels; recorded ones keep their own size.
+        width: likewise.
 
     Raises:
         DatasetError: an unknown name or split, or missing data.

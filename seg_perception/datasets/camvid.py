@@ -1,4 +1,4 @@
-"""CamVid (Brostow et al. 2009) in the layout of SegNet's release: 480x360, 11 classes, frames of five drives."""
+"""CamVid (Brostow et al. 2009) in the layout of SegNet's release: 480x360, 11 classes."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def _paired_files(root: Path, split: str) -> list[tuple[Path, Path]]:
     ]
     if unpaired:
         raise DatasetError(
-            f"CamVid {split} in {root} is incomplete: {'; '.join(unpaired)}; copy it again\n{EXPECTED_TREE}"
+            f"CamVid {split} in {root} is incomplete: {'; '.join(unpaired)}; "
+            f"copy it again\n{EXPECTED_TREE}"
         )
     return [(images[stem], labels[stem]) for stem in images]
 
@@ -118,7 +119,8 @@ def _drive_and_frame(path: Path) -> tuple[str, int]:
     match = FRAME_NAME.fullmatch(path.stem)
     if match is None:
         raise DatasetError(
-            f"{path}: a CamVid file is named DRIVE_FRAME, as 0001TP_006690 or Seq05VD_f00030; rename or remove it"
+            f"{path}: a CamVid file is named DRIVE_FRAME, as 0001TP_006690 or "
+            "Seq05VD_f00030; rename or remove it"
         )
     return match["drive"], int(match["frame"])
 
@@ -132,7 +134,8 @@ def _of_drives(
     unknown = sorted(set(drives) - present)
     if unknown:
         raise DatasetError(
-            f"CamVid {split} has no drive {', '.join(unknown)}; it holds {', '.join(sorted(present))}"
+            f"CamVid {split} has no drive {', '.join(unknown)}; "
+            f"it holds {', '.join(sorted(present))}"
         )
     return [pair for pair in pairs if _drive_and_frame(pair[0])[0] in drives]
 

@@ -59,7 +59,7 @@ class Camera:
         return np.stack([column, row], axis=1), depth
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """One labelled frame of a drive.
 
@@ -69,10 +69,11 @@ class Sample:
         stamp_ns: time since the start of the recording's clock in nanoseconds.
         image: uint8 [H,W,3] RGB.
         labels: uint8 [H,W] class ids, 255 = void.
-        depth: float32 [H,W] metres along the optical axis (REP 118), inf where nothing is hit; or None.
+        depth: float32 [H,W] metres along the optical axis (REP 118), inf where
+            nothing is hit; or None.
         camera: the camera that took the image, or None where it is not known.
-        lane_left, lane_right: float32 [N,3] borders of the ego lane in the vehicle frame of `Camera`,
-            metres, near to far; or None.
+        lane_left, lane_right: float32 [N,3] borders of the ego lane in metres, near to far, in the
+            vehicle frame of `Camera`; or None.
     """
 
     name: str
@@ -90,14 +91,16 @@ class Dataset(Protocol):
     """A sequence of samples, each decoded (or rendered) only when it is asked for."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As `open_dataset` knows it."""
 
     @property
-    def classes(self) -> tuple[ClassInfo, ...]: ...
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """The classes of the labels, by id."""
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of classes that some sensors cannot tell apart, by group ("ground", "obstacle", "sky")."""
+        """Classes that some sensors cannot tell apart, by group: ground, obstacle, sky."""
 
     @property
     def drives(self) -> tuple[str, ...]:

@@ -53,7 +53,8 @@ def test_stamps_count_frames_at_30_hz(root: Path) -> None:
 def test_image_is_rgb_and_void_is_255(root: Path) -> None:
     sample = CamVid(root, "train")[0]
     stored = cv2.imread(str(root / "trainannot" / "0001TP_006690.png"), cv2.IMREAD_UNCHANGED)
-    assert sample.image.shape == (6, 8, 3) and sample.image.dtype == np.uint8
+    assert sample.image.shape == (6, 8, 3)
+    assert sample.image.dtype == np.uint8
     assert (sample.image[..., 0] == 250).all()
     assert (stored == 11).any()
     np.testing.assert_array_equal(sample.labels == 255, stored == 11)
@@ -77,25 +78,25 @@ def test_drives_filter(root: Path) -> None:
 
 def test_frames_keeps_the_first(root: Path) -> None:
     data = open_dataset("camvid", root, "train", frames=1)
-    assert len(data) == 1 and data[0].name == "0001TP_006690"
+    assert len(data) == 1
+    assert data[0].name == "0001TP_006690"
 
 
 def test_missing_root_shows_the_expected_tree(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="does not exist\nexpected .*trainannot/0001TP") as error:
+    with pytest.raises(DatasetError, match=r"nowhere does not exist\nexpected"):
         CamVid(tmp_path / "nowhere", "train")
-    assert "nowhere" in str(error.value)
 
 
 def test_missing_label_folder_shows_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     cv2.imwrite(str(tmp_path / "train" / "0001TP_1.png"), np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(DatasetError, match="no folder .*trainannot; .* holds train\n"):
+    with pytest.raises(DatasetError, match=r"no folder .*trainannot; .* holds train\n"):
         CamVid(tmp_path, "train")
 
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
-    with pytest.raises(DatasetError, match="holds no .png or .jpg"):
+    with pytest.raises(DatasetError, match=r"holds no .png or .jpg"):
         CamVid(tmp_path, "train")
 
 
@@ -111,7 +112,7 @@ def test_half_copied_folder_names_the_missing_pairs(root: Path) -> None:
 def test_truncated_image_is_named(root: Path) -> None:
     path = root / "train" / "0001TP_006690.png"
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(DatasetError, match="0001TP_006690.png cannot be decoded"):
+    with pytest.raises(DatasetError, match=r"0001TP_006690.png cannot be decoded"):
         CamVid(root, "train")[0]
 
 
@@ -149,7 +150,9 @@ def test_unknown_split_and_dataset_list_what_there_is(root: Path) -> None:
 def test_real_splits_have_their_sizes_and_drives() -> None:
     train, val = CamVid(REAL, "train"), CamVid(REAL, "val")
     assert (len(train), len(val)) == (367, 101)
-    assert train.drives == ("0001TP", "0006R0", "0016E5") and val.drives == ("0016E5",)
+    assert train.drives == ("0001TP", "0006R0", "0016E5")
+    assert val.drives == ("0016E5",)
     sample = val[0]
-    assert sample.image.shape == (360, 480, 3) and sample.labels.shape == (360, 480)
+    assert sample.image.shape == (360, 480, 3)
+    assert sample.labels.shape == (360, 480)
     assert set(np.unique(sample.labels)) <= {*range(11), 255}
