@@ -1,4 +1,4 @@
-"""What every test relies on: a private ROS 2 domain, few threads, no network, and the real data where it is."""
+"""What every test relies on: a private ROS 2 domain, few threads, the real data where it is."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 # One thread each: the machines are small, and results must not depend on how many cores there are.
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_pool, "1")
-# A private domain keeps nodes of other sessions out. Domains above 101 collide with ephemeral ports on Linux.
+# A private domain keeps the nodes of other sessions out. Above 101, Linux may have lent the ports.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import pytest
-from hypothesis import settings
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 HAS_TORCH = importlib.util.find_spec("torch") is not None
