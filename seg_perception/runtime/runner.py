@@ -64,14 +64,14 @@ def open_runner(bundle: Bundle, kind: str = "auto", *, threads: int | None = Non
         raise RunnerError(f"unknown runner {kind!r}: use one of {', '.join(RUNNER_KINDS)}")
     try:
         # Only here: a vehicle with another runtime needs no ONNX Runtime.
-        from seg_perception.runtime import onnx_runner
+        from seg_perception.runtime.onnx_runner import OnnxRunner, open_best
     except ImportError as error:
         raise RunnerError(
             f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime "
             "(onnxruntime-gpu for CUDA)"
         ) from None
     if kind == "auto":
-        return onnx_runner.open_best(bundle, threads=threads)
-    return onnx_runner.OnnxRunner(
+        return open_best(bundle, threads=threads)
+    return OnnxRunner(
         bundle, cuda=kind == "onnx_cuda", threads=threads, reason=f"{kind!r} was asked for"
     )

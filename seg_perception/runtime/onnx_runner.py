@@ -1,0 +1,185 @@
+"""ONNX Runtime: the runner that works everywhere (CPU), and on NVIDIA GPUs through CUDA."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from seg_perception.errors import BundleError, RunnerError
+from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, MODEL_FILE, Bundle, TensorSpec
+from seg_perception.runtime.inputs import check_inputs, check_outputs, nothing_known
+from seg_perception.runtime.onnx_prune import keep_outputs
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class OnnxRunner:
+    """Runs a bundle in ONNX Runtime; a `seg_perception.runtime.runner.Runner`.
+
+    Args:
+        bundle: what to run.
+        cuda: run on the GPU.
+        threads: CPU threads of one execution, default one for each core.
+        reason: why this runner was chosen, for the log.
+
+    Raises:
+        BundleError: the model is corrupt or not what the manifest says.
+        RunnerError: CUDA was asked for and cannot be used.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, cuda: bool = False, threads: int | None = None, reason: str = ""
+    ) -> None:
+        self.bundle = bundle
+        self.name = "onnx-cuda" if cuda else "onnx-cpu"
+        self.reason = reason
+        self._provider = CUDA if cuda else CPU
+        self._threads = threads
+        self._defaults = nothing_known(bundle.manifest)
+        self._lock = threading.Lock()
+        self._sessions: dict[bool, Any] = {}
+        self._closed = False
+        self._session(evaluating=False)
+
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """See `seg_perception.runtime.runner.Runner.run`.
+
+        The first call that asks for one of `EVALUATION_OUTPUTS` loads the model a second time.
+        """
+        manifest = self.bundle.manifest
+        names = manifest.default_outputs if outputs is None else tuple(outputs)
+        check_inputs(manifest, inputs)
+        check_outputs(manifest, names)
+        session = self._session(evaluating=not set(names).isdisjoint(EVALUATION_OUTPUTS))
+        try:
+            answers = session.run(names, {**self._defaults, **inputs})
+        except Exception as error:
+            raise RunnerError(
+                f"ONNX Runtime failed in {manifest.name!r} ({_first_line(error)}): "
+                "run `seg-perception inspect --check` on the bundle"
+            ) from error
+        return dict(zip(names, answers, strict=True))
+
+    def close(self) -> None:
+        """See `seg_perception.runtime.runner.Runner.close`."""
+        with self._lock:
+            self._closed = True
+            self._sessions.clear()
+
+    def _session(self, *, evaluating: bool) -> Any:
+        with self._lock:
+            if self._closed:
+                raise RunnerError("this runner is closed: open the bundle again")
+            if evaluating not in self._sessions:
+                self._sessions[evaluating] = self._open(evaluating)
+            return self._sessions[evaluating]
+
+    def _open(self, evaluating: bool) -> Any:
+        manifest = self.bundle.manifest
+        outputs = [
+            spec for spec in manifest.outputs if evaluating or spec.name not in EVALUATION_OUTPUTS
+        ]
+        model = _verified_model(self.bundle)
+        providers = _providers(self._provider)
+        try:
+            session = onnxruntime.InferenceSession(
+                keep_outputs(model, [spec.name for spec in outputs]),
+                self._options(),
+                providers=providers,
+            )
+        except Exception as error:
+            raise BundleError(
+                f"{self.bundle.model_path} cannot be opened by ONNX Runtime "
+                f"{onnxruntime.__version__} ({_first_line(error)}): "
+                "update onnxruntime, or export the bundle again"
+            ) from error
+        if session.get_providers()[0] != self._provider:
+            raise RunnerError(
+                f"ONNX Runtime could not start {self._provider}: "
+                "check the NVIDIA driver and the CUDA and cuDNN that onnxruntime-gpu needs"
+            )
+        _check_graph(self.bundle, "inputs", session.get_inputs(), manifest.inputs)
+        _check_graph(self.bundle, "outputs", session.get_outputs(), outputs)
+        return session
+
+    def _options(self) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads or 0
+        options.inter_op_num_threads = 1
+        # Spinning workers burn the cores that the ROS process needs between two frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        return options
+
+
+def open_best(bundle: Bundle, *, threads: int | None = None) -> OnnxRunner:
+    """CUDA where this ONNX Runtime and machine can, else the CPU; `reason` says why.
+
+    Raises:
+        BundleError: the model is corrupt or not what the manifest says.
+    """
+    if CUDA not in onnxruntime.get_available_providers():
+        return OnnxRunner(
+            bundle, threads=threads, reason="the installed ONNX Runtime has no CUDA: runs on CPU"
+        )
+    try:
+        return OnnxRunner(bundle, cuda=True, threads=threads, reason="ONNX Runtime found CUDA")
+    except RunnerError as error:
+        return OnnxRunner(bundle, threads=threads, reason=f"runs on CPU: {error}")
+
+
+def _providers(provider: str) -> list[str]:
+    available = onnxruntime.get_available_providers()
+    if provider not in available:
+        raise RunnerError(
+            f"ONNX Runtime here offers {', '.join(available)}, not {provider}: "
+            "pip install onnxruntime-gpu in place of onnxruntime, or use the runner 'onnx'"
+        )
+    return [provider] if provider == CPU else [provider, CPU]
+
+
+def _verified_model(bundle: Bundle) -> bytes:
+    """The bytes that are executed are those that were hashed, whatever happens to the file."""
+    try:
+        model = bundle.model_path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{bundle.model_path} cannot be read ({error.strerror}): copy the bundle again"
+        ) from None
+    if hashlib.sha256(model).hexdigest() != bundle.manifest.files[MODEL_FILE]:
+        raise BundleError(
+            f"{bundle.model_path} was changed after the bundle was loaded: "
+            "copy the bundle again, and never change one in use"
+        )
+    return model
+
+
+def _check_graph(
+    bundle: Bundle, side: str, found: Sequence[Any], wanted: Sequence[TensorSpec]
+) -> None:
+    names = {np.dtype(np.float32): "tensor(float)", np.dtype(np.uint8): "tensor(uint8)"}
+    expected = {spec.name: (names[np.dtype(spec.dtype)], list(spec.shape)) for spec in wanted}
+    actual = {value.name: (value.type, list(value.shape)) for value in found}
+    if actual != expected:
+        different = sorted(
+            name
+            for name in actual.keys() | expected.keys()
+            if actual.get(name) != expected.get(name)
+        )
+        raise BundleError(
+            f"{bundle.model_path}: graph {side} {different} are "
+            f"{[actual.get(name) for name in different]}, but the manifest says "
+            f"{[expected.get(name) for name in different]}: export the bundle again"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
