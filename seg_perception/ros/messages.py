@@ -65,6 +65,7 @@ _YUV = {
     "nv21": PixelLayout("u1", 1, rows_per_row=1.5),
 }
 _LAYOUTS = {**_MONO, **_COLOR, **_BAYER, **_YUV}
+_DIGITS = "0123456789"
 _OPENCV_TYPE = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)C([1-9]\d?)?")
 
 # OpenCV names a Bayer pattern by its second row and column, ROS by its first.
@@ -127,7 +128,7 @@ def to_rgb(message: Image) -> NDArray[np.uint8]:
         )
     if pixels.dtype.itemsize == 2:
         pixels = (pixels >> 8).astype(np.uint8)
-    code = _TO_RGB.get(encoding.rstrip("0123456789"))
+    code = _TO_RGB.get(encoding.rstrip(_DIGITS))
     return pixels if code is None else _convert(pixels, code, message.encoding)
 
 
@@ -266,9 +267,8 @@ def _exotic_to_rgb(message: Image, pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if bridge is not None:
         return bridge(message)
     name = message.encoding
-    if name in _BAYER:
-        name = name.removesuffix("8").removesuffix("16")
-    rgb = _convert(pixels, _TO_RGB[name], message.encoding)
+    code = _TO_RGB[name.rstrip(_DIGITS) if name in _BAYER else name]
+    rgb = _convert(pixels, code, name)
     return rgb if rgb.itemsize == 1 else (rgb >> 8).astype(np.uint8)
 
 
