@@ -7,7 +7,7 @@ pixel's true class and of no other class.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -99,6 +99,47 @@ class ConfusionMatrix:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """Scores of one way to use evidence; outcomes of several images add up.
+
+    Attributes:
+        everywhere: over all pixels.
+        outside: over the pixels without evidence.
+    """
+
+    everywhere: ConfusionMatrix
+    outside: ConfusionMatrix
+
+    @classmethod
+    def of(
+        cls,
+        labels: NDArray[np.uint8],
+        truth: NDArray[np.uint8],
+        known: NDArray[np.bool_],
+        n_classes: int,
+    ) -> Outcome:
+        """Score one image; `known` bool [H,W] is where there is evidence, the rest as above."""
+        unknown = np.where(known, np.uint8(VOID), truth)
+        return cls(
+            ConfusionMatrix.of(labels, truth, n_classes),
+            ConfusionMatrix.of(labels, unknown, n_classes),
+        )
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(self.everywhere + other.everywhere, self.outside + other.outside)
+
+    def to_record(self, given: Iterable[int]) -> dict[str, float]:
+        """The figures by name; `given` are the ids of the classes that evidence names."""
+        return {
+            "pixel_accuracy": self.everywhere.pixel_accuracy,
+            "miou": self.everywhere.miou(),
+            "miou_others": self.everywhere.miou(without=given),
+            "outside_pixel_accuracy": self.outside.pixel_accuracy,
+            "outside_miou": self.outside.miou(),
+        }
+
+
+@dataclass(frozen=True)
 class BoundaryScore:
     """Boundary F-score per class, averaged over images; scores of several images add up.
 
@@ -161,12 +202,6 @@ class BoundaryScore:
 def boundary_tolerance_px(height: int, width: int) -> float:
     """The usual tolerance of a boundary score: 0.75 % of the image diagonal, in pixels."""
     return BOUNDARY_TOLERANCE * math.hypot(height, width)
-
-
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """The 50th, 90th and 99th percentile as {"p50", "p90", "p99"}; nan without values."""
-    points = np.percentile(values, (50, 90, 99)) if len(values) else (math.nan,) * 3
-    return dict(zip(("p50", "p90", "p99"), map(float, points), strict=True))
 
 
 def _boundary(labels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.bool_]:

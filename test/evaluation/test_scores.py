@@ -13,7 +13,6 @@ from seg_perception.evaluation.scores import (
     BoundaryScore,
     ConfusionMatrix,
     boundary_tolerance_px,
-    percentiles,
 )
 
 N = 4
@@ -134,8 +133,3 @@ def test_boundary_scores_average_over_the_images_that_show_the_class() -> None:
 
 def test_default_boundary_tolerance_is_that_of_the_paper() -> None:
     assert_allclose(boundary_tolerance_px(360, 480), 4.5)
-
-
-def test_percentiles() -> None:
-    assert_allclose(list(percentiles(range(101)).values()), [50, 90, 99])
-    assert all(math.isnan(value) for value in percentiles([]).values())

@@ -1,0 +1,293 @@
+"""Reading a recorded drive (rosbag2, mcap or sqlite3), as frames with what belongs to each of them.
+
+Messages stay serialised here: the player hands them to DDS as they are, and only `ros.messages`
+knows how their content is laid out.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
+
+from seg_perception.errors import BagError
+
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+PATH_TYPE = "nav_msgs/msg/Path"
+IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
+
+# The topics of make-bag, which are the node's own in the root namespace.
+IMAGE_TOPIC = "/image"
+COMPRESSED_TOPIC = "/image/compressed"
+CAMERA_INFO_TOPIC = "/camera_info"
+TRUTH_TOPIC = "/truth/labels"
+EVIDENCE_TOPIC = "/evidence/"
+EVIDENCE_NAMES = ("labels", "lane_mask", "lane_left", "lane_right", "depth", "points")
+
+COLOUR_ENCODINGS = ("rgb", "bgr", "mono8", "mono16", "8UC3", "bayer", "yuv", "uyvy", "yuyv", "nv")
+REORDER_WINDOW_NS = 500_000_000  # how much later than its frame a message may have been recorded
+HOW_TO_MAKE = "`seg-perception make-bag --help` shows how to make one"
+
+TYPESTORE = get_typestore(Stores.LATEST)
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """One recorded message, still serialised (CDR).
+
+    Attributes:
+        role: "image", "camera_info", "truth", or the name of an evidence input ("lane_mask").
+        topic: where it was recorded.
+        msgtype: such as "sensor_msgs/msg/Image".
+        stamp_ns: its header's stamp, or the time of recording where that is unset.
+        data: the message.
+    """
+
+    role: str
+    topic: str
+    msgtype: str
+    stamp_ns: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class BagFrame:
+    """An image, its truth where the bag has it, and what was published since the previous image.
+
+    Attributes:
+        before: camera info and evidence in the order of their stamps, evidence of the image's own
+            stamp included.
+    """
+
+    image: BagMessage
+    truth: BagMessage | None
+    before: tuple[BagMessage, ...]
+
+    @property
+    def stamp_ns(self) -> int:
+        """The image's stamp in nanoseconds."""
+        return self.image.stamp_ns
+
+
+@dataclass(frozen=True)
+class BagTopics:
+    """Which topic of a bag plays which role.
+
+    Attributes:
+        roles: role by topic, see `BagMessage.role`.
+    """
+
+    roles: Mapping[str, str]
+
+    @property
+    def image(self) -> str:
+        """The topic of the images."""
+        return next(topic for topic, role in self.roles.items() if role == "image")
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether true labels were recorded."""
+        return "truth" in self.roles.values()
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Names of the evidence inputs that were recorded."""
+        return tuple(role for role in self.roles.values() if role in EVIDENCE_NAMES)
+
+
+@dataclass
+class Bag:
+    """A recorded drive, opened by `with`; topics are found by name, the image else by its type.
+
+    Args:
+        path: the folder that holds metadata.yaml, or a single .mcap or .db3 file.
+        image_topic: which images to take; None = `/image`, or the only colour images there are.
+
+    Raises:
+        BagError: on entering or reading: it is not a bag, cannot be read, or holds no images.
+    """
+
+    path: Path
+    image_topic: str | None = None
+    topics: BagTopics = field(init=False)
+    n_frames: int = field(init=False)
+    _reader: Reader = field(init=False, repr=False)
+
+    def __enter__(self) -> Bag:
+        self._reader = _open(Path(self.path))
+        try:
+            image = _find_image(self._reader, self.image_topic, self.path)
+            self.topics = BagTopics(_roles(self._reader, image))
+            self.n_frames = self._reader.topics[image].msgcount
+        except BaseException:
+            self._reader.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+
+    def frames(self) -> Iterator[BagFrame]:
+        """The images in the order of their stamps.
+
+        Raises:
+            BagError: the file breaks off or is damaged.
+        """
+        truth: BagMessage | None = None
+        before: list[BagMessage] = []
+        for message in _by_stamp(self._messages()):
+            if message.role == "truth":
+                truth = message
+            elif message.role == "image":
+                same_stamp = truth is not None and truth.stamp_ns == message.stamp_ns
+                yield BagFrame(message, truth if same_stamp else None, tuple(before))
+                before = []
+            else:
+                before.append(message)
+
+    def _messages(self) -> Iterator[tuple[int, BagMessage]]:
+        """Time of recording in nanoseconds, and message."""
+        roles = self.topics.roles
+        wanted = [c for c in self._reader.connections if c.topic in roles]
+        for connection, time_ns, data in _guarded(self._reader, wanted, self.path):
+            topic = connection.topic
+            stamp_ns = _header_stamp_ns(data) or time_ns
+            yield (
+                time_ns,
+                BagMessage(roles[topic], topic, connection.msgtype, stamp_ns, bytes(data)),
+            )
+
+
+def _open(path: Path) -> Reader:
+    if not path.exists():
+        raise BagError(f"no bag at {path}; check the path, {HOW_TO_MAKE}")
+    if path.suffix == ".bag":
+        raise BagError(f"{path} is a ROS 1 bag; convert it first: rosbags-convert --src {path}")
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
+        raise BagError(
+            f"{path} is no rosbag2 folder: it holds no metadata.yaml but {found}; a recording that "
+            f"was cut off is repaired by `ros2 bag reindex {path}`; {HOW_TO_MAKE}"
+        )
+    try:
+        reader = Reader(path)
+        reader.open()
+    except Exception as error:  # the storage back ends raise whatever a broken file makes them
+        raise _unreadable(path, error) from error
+    return reader
+
+
+def _guarded(
+    reader: Reader, connections: list[Connection], path: Path
+) -> Iterator[tuple[Connection, int, bytes]]:
+    """Messages of the given connections, with any failure of the storage told as a BagError."""
+    messages = reader.messages(connections)
+    while True:
+        try:
+            message = next(messages, None)
+        except Exception as error:  # see _open
+            raise _unreadable(path, error) from error
+        if message is None:
+            return
+        yield message
+
+
+def _unreadable(path: Path, error: Exception) -> BagError:
+    return BagError(
+        f"{path} cannot be read as rosbag2 ({type(error).__name__}: {error}); it is damaged or was "
+        f"cut off: copy it again, or repair it by `ros2 bag reindex {path}` or `mcap recover`"
+    )
+
+
+def _find_image(reader: Reader, wanted: str | None, path: Path) -> str:
+    """The topic of the images.
+
+    Raises:
+        BagError: there is none, or several and none of the usual name.
+    """
+    counts = {topic: info.msgcount for topic, info in reader.topics.items()}
+    candidates = [topic for topic in counts if counts[topic] and _is_colour(reader, topic, path)]
+    if wanted is not None and wanted in candidates:
+        return wanted
+    found = ", ".join(f"{t} ({i.msgtype}, {i.msgcount})" for t, i in reader.topics.items())
+    found = found or "nothing"
+    if wanted is not None:
+        raise BagError(f"{path} has no images on {wanted}; it holds {found}")
+    for usual in (IMAGE_TOPIC, COMPRESSED_TOPIC):
+        if usual in candidates:
+            return usual
+    candidates = [t for t in candidates if t not in [f"{raw}/compressed" for raw in candidates]]
+    if not candidates:
+        raise BagError(f"{path} has no colour images: it holds {found}; record the camera's topic")
+    if len(candidates) > 1:
+        raise BagError(
+            f"{path} has images on {', '.join(candidates)}; choose one with --image-topic"
+        )
+    return candidates[0]
+
+
+def _is_colour(reader: Reader, topic: str, path: Path) -> bool:
+    """Whether a topic holds images of a camera, rather than depth, labels or no images at all."""
+    info = reader.topics[topic]
+    if info.msgtype not in IMAGE_TYPES or _role_of(topic) is not None:
+        return topic in (IMAGE_TOPIC, COMPRESSED_TOPIC)
+    if info.msgtype == COMPRESSED_TYPE:
+        return "depth" not in topic.lower()
+    _, _, data = next(_guarded(reader, info.connections, path))
+    image: Any = TYPESTORE.deserialize_cdr(data, IMAGE_TYPE)
+    return str(image.encoding).startswith(COLOUR_ENCODINGS)
+
+
+def _roles(reader: Reader, image: str) -> dict[str, str]:
+    """Role by topic; what belongs to a second camera plays none."""
+    camera = image.removesuffix("/compressed").rpartition("/")[0]
+    roles = {image: "image", camera + CAMERA_INFO_TOPIC: "camera_info"}
+    for topic in reader.topics:
+        role = _role_of(topic)
+        if role is not None and role not in roles.values():
+            roles[topic] = role
+    return {topic: role for topic, role in roles.items() if topic in reader.topics}
+
+
+def _role_of(topic: str) -> str | None:
+    """The role that a topic's name gives it, whatever namespace it was recorded in."""
+    if topic.endswith(TRUTH_TOPIC):
+        return "truth"
+    return next((name for name in EVIDENCE_NAMES if topic.endswith(EVIDENCE_TOPIC + name)), None)
+
+
+def _header_stamp_ns(data: bytes) -> int:
+    """The stamp of a message that begins with a std_msgs/Header, in nanoseconds; 0 = unset."""
+    order = "<" if data[1] & 1 else ">"  # CDR encapsulation: the second byte's low bit
+    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+def _by_stamp(messages: Iterator[tuple[int, BagMessage]]) -> Iterator[BagMessage]:
+    """Sort by stamp, an image after all else of its stamp.
+
+    A detector's answer carries the stamp of its image but is recorded a little later.
+    """
+    heap: list[tuple[int, bool, int, int, BagMessage]] = []
+    for count, (time_ns, message) in enumerate(messages):
+        is_image = message.role == "image"
+        heapq.heappush(heap, (message.stamp_ns, is_image, count, time_ns, message))
+        while heap[0][3] + REORDER_WINDOW_NS < time_ns:
+            yield heapq.heappop(heap)[-1]
+    while heap:
+        yield heapq.heappop(heap)[-1]
