@@ -91,7 +91,7 @@ def agreement(evidence: Evidence, labels: NDArray[np.uint8]) -> float:
     if not n_known:
         return math.nan
     pairs = (evidence.index.astype(np.uint16) << 8) | labels
-    return 100.0 * np.count_nonzero(possible.ravel().take(pairs)) / n_known
+    return float(100.0 * np.count_nonzero(possible.ravel().take(pairs)) / n_known)
 
 
 def _nothing(height: int, width: int, n_classes: int) -> Evidence:

@@ -1,0 +1,418 @@
+"""Frame and evidence in, `Perception` out: newest frame first, stages timed, nothing fatal."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.errors import ConfigError, RunnerError, SegPerceptionError
+from seg_perception.evidence.fuse import evidence_inputs, fuse
+from seg_perception.evidence.record import Evidence
+from seg_perception.evidence.select import EvidenceReport, Rules, Selected, Verdict, select
+from seg_perception.mailbox import Mailbox
+from seg_perception.nearest import resize_nearest
+from seg_perception.runtime.runner import Runner
+from seg_perception.timing import Percentiles, StageHistory, Stopwatch
+
+__all__ = ["Counters", "EvidenceReport", "Frame", "Perceiver", "Perception"]
+
+TEMPORAL_DECAY_S = 0.5
+"""Time in which the trust in the previous frame's code falls to 1/e."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One camera image.
+
+    Attributes:
+        image: uint8 [h, w, 3] RGB, any size.
+        stamp_ns: moment of exposure, nanoseconds, any clock shared with the evidence.
+        header: whatever the caller needs to find again in the `Perception`; not looked at.
+
+    Raises:
+        RunnerError: `image` is not such an array.
+    """
+
+    image: NDArray[np.uint8]
+    stamp_ns: int
+    header: Any = None
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise RunnerError(
+                f"the frame is {image.dtype} {list(image.shape)}: "
+                "give a uint8 image [h, w, 3] RGB of at least one pixel"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Perception:
+    """The answer to one frame.
+
+    Attributes:
+        frame: what was asked.
+        labels: uint8 [h, w] of the frame's size, class ids.
+        confidence: uint8 [h, w], probability of the label times 255.
+        entropy: uint8 [h, w], 255 = nothing can be told.
+        labels_unrefined: uint8 [h, w], class ids before refinement and correction.
+        code: float32 [1, K], the optimised code; None if the model has none.
+        timings: milliseconds by stage: wait (in the mailbox), resize, evidence, infer, restore,
+            and their sum, total.
+        evidence: what became of each source's evidence.
+    """
+
+    frame: Frame
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    entropy: NDArray[np.uint8]
+    labels_unrefined: NDArray[np.uint8]
+    code: NDArray[np.float32] | None
+    timings: Mapping[str, float]
+    evidence: tuple[EvidenceReport, ...] = ()
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What happened so far. Once idle: received = answered + dropped + failed.
+
+    Attributes:
+        received: frames given to `submit` or `perceive`.
+        answered: frames that became a `Perception`.
+        dropped: frames that a newer one, or `stop`, overtook.
+        failed: frames that ended in an error.
+        clock_jumps: frames that were older than the one before.
+        evidence_used: how often evidence took part in an answer.
+        evidence_stale: how often it was left out for its age.
+        evidence_rejected: how often it was left out because the model cannot take it.
+        evidence_muted: how often it was left out because its source is trusted by 0.
+        errors: errors by the name of their class, those of the callback included.
+    """
+
+    received: int = 0
+    answered: int = 0
+    dropped: int = 0
+    failed: int = 0
+    clock_jumps: int = 0
+    evidence_used: int = 0
+    evidence_stale: int = 0
+    evidence_rejected: int = 0
+    evidence_muted: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+
+class _NonNegative:
+    """A setting of `Perceiver`: a finite number >= 0, replaceable from any thread."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Perceiver, owner: type | None = None) -> float:
+        value: float = instance.__dict__[self._name]
+        return value
+
+    def __set__(self, instance: Perceiver, value: float) -> None:
+        instance.__dict__[self._name] = _non_negative(self._name, value)
+
+
+class Perceiver:
+    """Answers frames with a runner, corrected by what evidence there is.
+
+    Synchronously by `perceive`; or with one worker thread between `start` and `stop`, for which
+    frames are submitted and evidence is offered as they come. All methods may be called from any
+    thread.
+
+    Attributes:
+        evidence_max_age_s: evidence further than this from its frame is left out; seconds.
+        temporal_precision: how far to trust the code of the frame just before this one; it decays
+            with the time between them. 0 = every frame starts anew.
+        min_period_s: rate limit of the worker, seconds between the starts of two frames.
+        runner: what answers. It is not closed here.
+
+    All settings can be changed at any time; a frame is answered with those it began with.
+
+    Raises:
+        ConfigError: a setting is negative or not finite.
+    """
+
+    evidence_max_age_s = _NonNegative()
+    temporal_precision = _NonNegative()
+    min_period_s = _NonNegative()
+
+    def __init__(
+        self, runner: Runner, *, evidence_max_age_s: float = 0.5, temporal_precision: float = 0.0
+    ) -> None:
+        self.runner = runner
+        self.evidence_max_age_s = evidence_max_age_s
+        self.temporal_precision = temporal_precision
+        self.min_period_s = 0.0
+        self._trust: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._tally: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._history = StageHistory()
+        self._offers: dict[str, Evidence] = {}
+        self._previous: _Previous | None = None
+        self._last_stamp_ns: int | None = None
+        self._mailbox: Mailbox[Frame] = Mailbox()
+        self._mailbox.close()
+        self._worker: threading.Thread | None = None
+
+    @property
+    def evidence_trust(self) -> Mapping[str, float]:
+        """Factor on the weight of evidence by its source, default 1; 0 mutes a source."""
+        return dict(self._trust)
+
+    @evidence_trust.setter
+    def evidence_trust(self, trust: Mapping[str, float]) -> None:
+        self._trust = {
+            source: _non_negative(f"evidence_trust[{source!r}]", factor)
+            for source, factor in trust.items()
+        }
+
+    @property
+    def counters(self) -> Counters:
+        """What happened so far."""
+        with self._lock:
+            return Counters(**self._tally, errors=dict(self._errors))
+
+    def latencies(self) -> dict[str, Percentiles]:
+        """Percentiles of every stage over the last frames, by the names of `Perception.timings`."""
+        with self._lock:
+            return self._history.percentiles()
+
+    def perceive(self, frame: Frame, evidence: Sequence[Evidence] = ()) -> Perception:
+        """Answer one frame now, in the caller's thread.
+
+        Args:
+            frame: the image.
+            evidence: what is known, at most one per source; offers made for the worker are not
+                used here.
+
+        Raises:
+            SegPerceptionError: the runner failed.
+        """
+        self._count(received=1)
+        self._notice_clock(frame)
+        return self._answer(frame, evidence, waited_ms=0.0)
+
+    def start(
+        self,
+        on_perception: Callable[[Perception], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        """Start the worker; what an earlier one remembered is forgotten.
+
+        Args:
+            on_perception: gets every answer, in the worker's thread, which waits for it.
+            on_error: gets every error, those of `on_perception` too; the worker lives on.
+
+        Raises:
+            SegPerceptionError: it runs already.
+        """
+        with self._lock:
+            if self._worker is not None:
+                raise SegPerceptionError("the perceiver runs already: call stop() first")
+            self._offers.clear()
+            self._previous = self._last_stamp_ns = None
+            self._mailbox = Mailbox()
+            self._worker = threading.Thread(
+                target=self._work,
+                args=(self._mailbox, on_perception, on_error),
+                name="perceiver",
+                daemon=True,
+            )
+            self._worker.start()
+
+    def stop(self) -> None:
+        """Stop the worker after the frame it is at, and wait for that; idempotent.
+
+        A frame still waiting is dropped. From within a callback it returns at once instead, and
+        the worker ends with that callback.
+        """
+        with self._lock:
+            worker, self._worker = self._worker, None
+            lost = self._mailbox.close()
+        self._count(dropped=int(lost))
+        if worker is not None and worker is not threading.current_thread():
+            worker.join()
+
+    def submit(self, frame: Frame) -> None:
+        """Give the worker a frame, in place of any that it has not begun with."""
+        self._count(received=1)
+        lost = self._mailbox.put(frame)
+        self._count(dropped=int(lost))
+
+    def offer(self, evidence: Evidence) -> None:
+        """Give the worker evidence, which replaces that of the same source."""
+        with self._lock:
+            self._offers[evidence.source] = evidence
+
+    def _work(
+        self,
+        mailbox: Mailbox[Frame],
+        on_perception: Callable[[Perception], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        not_before = 0.0
+        while (post := mailbox.take(not_before)) is not None:
+            frame, waited_ms = post
+            not_before = time.monotonic() + self.min_period_s
+            self._notice_clock(frame)
+            with self._lock:
+                offered = tuple(self._offers.values())
+            try:
+                perception = self._answer(frame, offered, waited_ms)
+            except Exception as error:
+                _tell(on_error, error)
+                continue
+            try:
+                on_perception(perception)
+            except Exception as error:
+                self._count_error(error)
+                _tell(on_error, error)
+
+    def _answer(self, frame: Frame, evidence: Sequence[Evidence], waited_ms: float) -> Perception:
+        """Answer and count."""
+        try:
+            perception = self._perceive(frame, evidence, waited_ms)
+        except Exception as error:
+            self._count(failed=1)
+            self._count_error(error)
+            raise
+        with self._lock:
+            self._tally["answered"] += 1
+            self._history.add(perception.timings)
+        return perception
+
+    def _perceive(self, frame: Frame, offered: Sequence[Evidence], waited_ms: float) -> Perception:
+        manifest = self.runner.bundle.manifest
+        watch = Stopwatch({"wait": waited_ms})
+        image = _fit(frame.image, manifest.height, manifest.width)
+        watch.lap("resize")
+        selection = self._select(frame, offered)
+        used = [one.evidence for one in selection if one.verdict is Verdict.USED]
+        fused = fuse(used, manifest.height, manifest.width, manifest.n_classes, manifest.max_sets)
+        inputs = evidence_inputs(fused, manifest.max_sets) if used else {}
+        watch.lap("evidence")
+        answers = self.runner.run({"image": image[None], **inputs, **self._prior(frame)})
+        watch.lap("infer")
+        code = answers.get("code")
+        self._remember(frame, code)
+        maps = {name: resize_nearest(answers[name][0], *frame.size) for name in _MAPS}
+        reports = tuple(
+            one.report(answers["labels"][0], fused.left_out_pixels) for one in selection
+        )
+        watch.lap("restore")
+        watch.timings["total"] = sum(watch.timings.values())
+        return Perception(frame, **maps, code=code, timings=watch.timings, evidence=reports)
+
+    def _select(self, frame: Frame, offered: Sequence[Evidence]) -> tuple[Selected, ...]:
+        """Decide which evidence takes part, and count the decisions."""
+        manifest = self.runner.bundle.manifest
+        rules = Rules(
+            height=manifest.height,
+            width=manifest.width,
+            n_classes=manifest.n_classes,
+            max_sets=manifest.max_sets,
+            max_age_s=self.evidence_max_age_s,
+            trust=self._trust,
+        )
+        selection = select(offered, frame.stamp_ns, rules)
+        self._count(**Counter(f"evidence_{one.verdict.value}" for one in selection))
+        return selection
+
+    def _notice_clock(self, frame: Frame) -> None:
+        """After a jump back, nothing remembered belongs to the time of this frame."""
+        with self._lock:
+            last, self._last_stamp_ns = self._last_stamp_ns, frame.stamp_ns
+            if last is not None and frame.stamp_ns < last:
+                self._tally["clock_jumps"] += 1
+                self._offers.clear()
+                self._previous = None
+
+    def _prior(self, frame: Frame) -> dict[str, NDArray[Any]]:
+        """The graph inputs `prior_code` and `prior_precision`, if there is a prior.
+
+        The code is taken for a random walk with mean reversion: what it was once says
+        exponentially less about what it is now.
+        """
+        previous, precision = self._previous, self.temporal_precision
+        if previous is None or previous.size != frame.size or not precision:
+            return {}
+        gap_s = (frame.stamp_ns - previous.stamp_ns) / 1e9
+        decayed = precision * math.exp(-max(gap_s, 0.0) / TEMPORAL_DECAY_S)
+        return {"prior_code": previous.code, "prior_precision": np.array([decayed], np.float32)}
+
+    def _remember(self, frame: Frame, code: NDArray[np.float32] | None) -> None:
+        # A code that diverged must not spoil the frames after it.
+        if code is not None and np.isfinite(code).all():
+            self._previous = _Previous(code, frame.stamp_ns, frame.size)
+
+    def _count(self, **increments: int) -> None:
+        with self._lock:
+            self._tally.update(increments)
+
+    def _count_error(self, error: Exception) -> None:
+        with self._lock:
+            self._errors[type(error).__name__] += 1
+
+
+@dataclass(frozen=True)
+class _Previous:
+    """What the last frame leaves to the next: its code, float32 [1, K]."""
+
+    code: NDArray[np.float32]
+    stamp_ns: int
+    size: tuple[int, int]
+
+
+_MAPS = ("labels", "confidence", "entropy", "labels_unrefined")
+
+
+def _fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The image [h, w, 3] as [height, width, 3]; itself if it fits."""
+    h, w = image.shape[:2]
+    if (h, w) == (height, width):
+        return image
+    if h < height or w < width:
+        return _resized(image, height, width, cv2.INTER_LINEAR)
+    # Averaging 2x2 pixels is vectorised, by other factors it is not: half the time for 2048x1024.
+    while h >= 2 * height and w >= 2 * width:
+        h, w = h // 2, w // 2
+        image = _resized(image, h, w, cv2.INTER_AREA)
+    return _resized(image, height, width, cv2.INTER_AREA)
+
+
+def _resized(image: NDArray[np.uint8], height: int, width: int, method: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+
+
+def _non_negative(name: str, value: float) -> float:
+    if not (math.isfinite(value) and value >= 0):
+        raise ConfigError(f"{name} is {value}: give a finite number >= 0")
+    return float(value)
+
+
+def _tell(on_error: Callable[[Exception], None], error: Exception) -> None:
+    try:
+        on_error(error)
+    except Exception:
+        _log.exception("on_error itself failed on %r", error)
