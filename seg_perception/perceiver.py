@@ -305,7 +305,7 @@ class Perceiver:
     def _perceive(self, frame: Frame, offered: Sequence[Evidence], waited_ms: float) -> Perception:
         manifest = self.runner.bundle.manifest
         watch = Stopwatch({"wait": waited_ms})
-        image = _fit(frame.image, manifest.height, manifest.width)
+        image = fit_image(frame.image, manifest.height, manifest.width)
         watch.lap("resize")
         selection = self._select(frame, offered)
         used = [one.evidence for one in selection if one.verdict is Verdict.USED]
@@ -387,7 +387,7 @@ class _Previous:
 _MAPS = ("labels", "confidence", "entropy", "labels_unrefined")
 
 
-def _fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def fit_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """The image [h, w, 3] as [height, width, 3]; itself if it fits."""
     h, w = image.shape[:2]
     if (h, w) == (height, width):
