@@ -14,6 +14,7 @@ The model is a nearest-colour classifier, so that every answer can be checked by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,16 @@ def write_tiny_bundle(
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json."""
     (folder / MANIFEST_FILE).write_text(manifest.to_json())
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Rewrite manifest.json with these fields changed, and with the hashes of the files as found.
+
+    This makes a bundle that is honest about its files, but wrong in what it claims or holds.
+    """
+    manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text())
+    files = {name: hash_file(folder / name) for name in manifest.files}
+    write_manifest(folder, replace(manifest, **{"files": files, **changes}))
 
 
 def color_image(labels: NDArray[np.uint8], classes: Sequence[ClassInfo]) -> NDArray[np.uint8]:

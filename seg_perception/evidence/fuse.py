@@ -55,7 +55,9 @@ def fuse(
 
 
 def rescale(evidence: Evidence, height: int, width: int) -> Evidence:
-    """The same evidence [height, width]: nearest neighbour by pixel centres."""
+    """The same evidence [height, width]: nearest neighbour by pixel centres; itself if it fits."""
+    if evidence.index.shape == (height, width):
+        return evidence
     return replace(evidence, index=resize_nearest(evidence.index, height, width))
 
 
