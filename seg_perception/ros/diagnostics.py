@@ -1,0 +1,248 @@
+"""What the node tells about itself on /diagnostics, and how to read it again.
+
+One `DiagnosticStatus` named "<node>: perception". Its keys:
+
+| key | value |
+|---|---|
+| `state` | lifecycle state |
+| `bundle`, `runner`, `runner_reason` | what answers, and why that runtime was chosen |
+| `frames.received`, `.answered`, `.failed` | counts |
+| `frames.dropped` | frames that a newer one overtook |
+| `frames.lost` | images that the middleware lost before the node saw them |
+| `frames.clock_jumps` | frames that were older than the one before |
+| `frames.per_second` | answers per second |
+| `stage.<name>.p50_ms`, `.p90_ms`, `.p99_ms` | milliseconds over the last frames, see `STAGES` |
+| `evidence.used`, `.stale`, `.rejected` | counts |
+| `evidence.<source>.age_ms`, `.agreement_percent` | of the last answer |
+| `evidence.<source>.reason` | why it was not used in the last answer; empty if it was |
+| `faults.<cause>`, `faults.<cause>.last` | how often, and the last message |
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from seg_perception.perceiver import Counters, EvidenceReport
+from seg_perception.timing import Percentiles, StageHistory
+
+STATUS_SUFFIX = ": perception"
+STAGES = {
+    "decode": "message to array",
+    "wait": "in the mailbox, for the frame before",
+    "resize": "to the model's size",
+    "evidence": "fusing what is known",
+    "infer": "the model",
+    "restore": "to the image's size",
+    "publish": "arrays to messages and into the middleware",
+    "overlay": "only while subscribed",
+    "receive_to_publish": "from the image's arrival in the node to the end of publish",
+    "stamp_to_publish": "from the image's stamp to the end of publish, by the node's clock",
+}
+"""The stages of a frame in order; resize to restore are those of `Perception.timings`."""
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that diagnostics tell, at one moment.
+
+    Attributes:
+        facts: state, bundle, runner and the like, by key.
+        counters: of the perceiver; None before it was configured.
+        stages: percentiles by the name of the stage.
+        evidence: of the last answer.
+        per_second: answers per second.
+        lost: images lost by the middleware.
+        faults: how often each cause happened.
+        fault_messages: the last message of each.
+    """
+
+    facts: Mapping[str, str]
+    counters: Counters | None = None
+    stages: Mapping[str, Percentiles] = field(default_factory=dict)
+    evidence: tuple[EvidenceReport, ...] = ()
+    per_second: float = 0.0
+    lost: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    fault_messages: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self) -> dict[str, str]:
+        """By the keys of this module's table."""
+        return {
+            **self.facts,
+            **self._frames(),
+            **self._stages(),
+            **self._evidence(),
+            **{f"faults.{cause}": str(count) for cause, count in self.faults.items()},
+            **{f"faults.{cause}.last": said for cause, said in self.fault_messages.items()},
+        }
+
+    def _frames(self) -> dict[str, str]:
+        counters = self.counters or Counters()
+        return {
+            "frames.received": str(counters.received),
+            "frames.answered": str(counters.answered),
+            "frames.dropped": str(counters.dropped),
+            "frames.failed": str(counters.failed),
+            "frames.clock_jumps": str(counters.clock_jumps),
+            "frames.lost": str(self.lost),
+            "frames.per_second": f"{self.per_second:.2f}",
+        }
+
+    def _stages(self) -> dict[str, str]:
+        return {
+            f"stage.{stage}.{name}": f"{value:.3f}"
+            for stage in STAGES
+            if stage in self.stages
+            for name, value in vars(self.stages[stage]).items()
+        }
+
+    def _evidence(self) -> dict[str, str]:
+        counters = self.counters or Counters()
+        values = {
+            "evidence.used": str(counters.evidence_used),
+            "evidence.stale": str(counters.evidence_stale),
+            "evidence.rejected": str(counters.evidence_rejected),
+        }
+        for report in self.evidence:
+            values[f"evidence.{report.source}.age_ms"] = f"{report.age_ms:.1f}"
+            values[f"evidence.{report.source}.agreement_percent"] = f"{report.agreement:.2f}"
+            values[f"evidence.{report.source}.reason"] = report.reason
+        return values
+
+
+def to_status(node: str, level: bytes, message: str, snapshot: Snapshot) -> DiagnosticStatus:
+    """As a message; `node` is the node's full name without the leading slash."""
+    pairs = [KeyValue(key=key, value=value) for key, value in snapshot.values().items()]
+    return DiagnosticStatus(
+        level=level,
+        name=node + STATUS_SUFFIX,
+        message=message,
+        values=pairs,
+    )
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One status of a node, read again.
+
+    Attributes:
+        level: `OK`, `WARN` or `ERROR`.
+        message: for people.
+        values: by the keys of this module's table.
+    """
+
+    level: bytes
+    message: str
+    values: Mapping[str, str]
+
+    @property
+    def state(self) -> str:
+        """Lifecycle state of the node, e.g. "active"."""
+        return self.values.get("state", "")
+
+    def count(self, key: str) -> int:
+        """A count, e.g. of "frames.dropped"; 0 if the node does not tell it."""
+        return int(self.values.get(key, "0"))
+
+    def stages(self) -> dict[str, dict[str, float]]:
+        """{"p50", "p90", "p99"} in milliseconds by the name of the stage."""
+        found: dict[str, dict[str, float]] = {}
+        for key, value in self.values.items():
+            if key.startswith("stage."):
+                _, stage, name = key.split(".")
+                found.setdefault(stage, {})[name.removesuffix("_ms")] = float(value)
+        return found
+
+
+def read_status(message: DiagnosticArray, node: str) -> NodeReport | None:
+    """What a node of this full name (without the leading slash) tells, if it is in the message."""
+    for status in message.status:
+        if status.name == node + STATUS_SUFFIX:
+            values = {pair.key: pair.value for pair in status.values}
+            return NodeReport(status.level, status.message, values)
+    return None
+
+
+class Journal:
+    """Collects what happens to frames, from any thread; one per configuration of the node."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stages = StageHistory()
+        self._answered: deque[float] = deque(maxlen=100)
+        self._evidence: tuple[EvidenceReport, ...] = ()
+        self._faults: Counter[str] = Counter()
+        self._said: dict[str, str] = {}
+        self._told: Counter[str] = Counter()
+        self._lost = 0
+        self._last_answer_s = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last answer, or since `restart`."""
+        return time.monotonic() - self._last_answer_s
+
+    def restart(self) -> None:
+        """Answers are expected from now on."""
+        self._last_answer_s = time.monotonic()
+
+    def answered(
+        self, timings: Mapping[str, float], evidence: Iterable[EvidenceReport] = ()
+    ) -> None:
+        """A frame was answered and published; `timings` in milliseconds by stage."""
+        with self._lock:
+            self._stages.add(timings)
+            self._last_answer_s = time.monotonic()
+            self._answered.append(self._last_answer_s)
+            self._evidence = tuple(evidence)
+
+    def lost(self, total: int) -> None:
+        """The middleware has lost this many images so far."""
+        with self._lock:
+            self._lost = total
+
+    def fault(self, cause: str, message: str) -> bool:
+        """Count something that went wrong; return whether it is the first time."""
+        with self._lock:
+            self._faults[cause] += 1
+            self._said[cause] = message
+            return self._faults[cause] == 1
+
+    def new_faults(self) -> dict[str, str]:
+        """Last message of every cause that happened since the last call, by cause."""
+        with self._lock:
+            new = {
+                cause: self._said[cause]
+                for cause, count in self._faults.items()
+                if count > self._told[cause]
+            }
+            self._told = Counter(self._faults)
+            return new
+
+    def snapshot(self, facts: Mapping[str, str], counters: Counters | None) -> Snapshot:
+        """Everything so far."""
+        with self._lock:
+            return Snapshot(
+                facts=facts,
+                counters=counters,
+                stages=self._stages.percentiles(),
+                evidence=self._evidence,
+                per_second=self.per_second(),
+                lost=self._lost,
+                faults=dict(self._faults),
+                fault_messages=dict(self._said),
+            )
+
+    def per_second(self, window_s: float = 5.0) -> float:
+        """Answers per second over the last seconds."""
+        since = time.monotonic() - window_s
+        recent = [moment for moment in self._answered if moment >= since]
+        return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0

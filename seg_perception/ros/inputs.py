@@ -1,0 +1,226 @@
+"""The node's senses: subscriptions to images and evidence. Bad messages are told, never fatal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from seg_perception.classes import VOID, class_ids
+from seg_perception.errors import ConfigError, EvidenceError, SegPerceptionError
+from seg_perception.evidence.lanes import evidence_from_lane_mask
+from seg_perception.evidence.record import Evidence, evidence_from_labels
+from seg_perception.perceiver import Frame
+from seg_perception.ros.absence import Wanted
+from seg_perception.ros.messages import decode_compressed, stamp_ns, to_label_map, to_rgb
+from seg_perception.runtime.manifest import Manifest
+from seg_perception.timing import Stopwatch
+
+IMAGE, COMPRESSED = "image", "image/compressed"
+LABELS, LANE_MASK = "evidence/labels", "evidence/lane_mask"
+SECOND_CAMERA = "second_camera"
+"""Cause of a fault; the other causes are the names of the topics above."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """What the node remembers of an image message until its answer is published.
+
+    Attributes:
+        header: goes out again as it came in.
+        arrived_s: when the message reached the node, `time.perf_counter()`.
+        decode_ms: what making an array of it took.
+    """
+
+    header: Header
+    arrived_s: float
+    decode_ms: float
+
+
+class Receiver(Protocol):
+    """Who wants frames, evidence and faults; called from the executor's threads."""
+
+    def on_frame(self, frame: Frame) -> None:
+        """A frame, whose `header` is a `Received`."""
+
+    def on_evidence(self, evidence: Evidence) -> None:
+        """Evidence; its `source` is the topic's name without "evidence/"."""
+
+    def on_fault(self, cause: str, message: str) -> None:
+        """Something that came in cannot be used."""
+
+    def on_lost(self, total: int) -> None:
+        """So many images were lost by the middleware since the subscriptions were made."""
+
+
+class Inputs:
+    """The subscriptions of an active node.
+
+    Args:
+        node: for which topics are subscribed.
+        manifest: of the model.
+        lane_classes: names of the classes that a pixel of a lane mask can belong to.
+        receiver: gets what comes in.
+
+    Attributes:
+        wanted: the subscriptions to images, in words.
+        last_image_s: when the last image arrived, good or bad, or the topics were subscribed,
+            `time.monotonic()`.
+        any_image: whether there was any yet.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        manifest: Manifest,
+        lane_classes: tuple[str, ...],
+        receiver: Receiver,
+    ) -> None:
+        self._node = node
+        self._manifest = manifest
+        self._receiver = receiver
+        self._camera: str | None = None
+        self._last_stamp: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
+        self.last_image_s = time.monotonic()
+        self.any_image = False
+        # One group: frames are decoded one after the other, in the order in which they came.
+        group = MutuallyExclusiveCallbackGroup()
+        images = (
+            self._subscribe(Image, IMAGE, self._image_handler(IMAGE, to_rgb), group),
+            self._subscribe(
+                CompressedImage,
+                COMPRESSED,
+                self._image_handler(COMPRESSED, decode_compressed),
+                group,
+            ),
+        )
+        self.wanted = tuple(_describe(subscription) for subscription in images)
+        evidence = self._subscribe_evidence(lane_classes) if manifest.takes_evidence else ()
+        self._subscriptions = (*images, *evidence)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _subscribe_evidence(self, lane_classes: tuple[str, ...]) -> tuple[Subscription, ...]:
+        group = MutuallyExclusiveCallbackGroup()
+        subscriptions = [self._subscribe(Image, LABELS, self._on_labels, group)]
+        try:
+            self._lane_ids = class_ids(self._manifest.classes, lane_classes)
+        except ConfigError as error:
+            message = f"not subscribed: evidence.lane_mask.classes: {error}"
+            self._receiver.on_fault(LANE_MASK, message)
+        else:
+            subscriptions.append(self._subscribe(Image, LANE_MASK, self._on_lane_mask, group))
+        return tuple(subscriptions)
+
+    def _subscribe(
+        self,
+        message_type: type,
+        topic: str,
+        handler: Callable[[Any], None],
+        group: CallbackGroup,
+    ) -> Subscription:
+        def callback(message: Any) -> None:
+            try:
+                handler(message)
+            except SegPerceptionError as error:
+                self._receiver.on_fault(topic, str(error))
+            except Exception as error:  # no message may end the executor
+                self._receiver.on_fault(topic, f"{type(error).__name__}: {error}")
+
+        def lost(event: Any) -> None:
+            self._lost[topic] = event.total_count
+            self._receiver.on_lost(sum(self._lost.values()))
+
+        counts_losses = topic in (IMAGE, COMPRESSED)
+        return self._node.create_subscription(
+            message_type,
+            topic,
+            callback,
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            callback_group=group,
+            event_callbacks=SubscriptionEventCallbacks(
+                message_lost=lost if counts_losses else None
+            ),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _image_handler(
+        self, topic: str, decode: Callable[[Any], NDArray[np.uint8]]
+    ) -> Callable[[Any], None]:
+        def handle(message: Any) -> None:
+            arrived_s = time.perf_counter()
+            self.last_image_s, self.any_image = time.monotonic(), True
+            stamp = stamp_ns(message.header)
+            if self._came_the_other_way(topic, stamp):
+                return
+            watch = Stopwatch()
+            pixels = decode(message)
+            watch.lap("decode")
+            self._notice_camera(message.header.frame_id, topic)
+            received = Received(message.header, arrived_s, watch.timings["decode"])
+            self._receiver.on_frame(Frame(pixels, stamp, received))
+
+        return handle
+
+    def _came_the_other_way(self, topic: str, stamp: int) -> bool:
+        """Whether this image came by the other topic already, as image_transport sends both."""
+        self._last_stamp[topic] = stamp
+        return stamp != 0 and any(
+            other != topic and known == stamp for other, known in self._last_stamp.items()
+        )
+
+    def _notice_camera(self, camera: str, topic: str) -> None:
+        before, self._camera = self._camera, camera
+        if before is not None and before != camera:
+            self._receiver.on_fault(
+                SECOND_CAMERA,
+                f"images of {before!r} and {camera!r} (frame_id) come mixed on {topic}: "
+                "remap so that each camera has its own node",
+            )
+
+    def _on_labels(self, message: Image) -> None:
+        self._receiver.on_evidence(
+            evidence_from_labels(
+                to_label_map(message),
+                self._manifest.n_classes,
+                stamp_ns=stamp_ns(message.header),
+                source="labels",
+            )
+        )
+
+    def _on_lane_mask(self, message: Image) -> None:
+        mask = to_label_map(message)
+        evidence = evidence_from_lane_mask(
+            mask,
+            self._lane_ids,
+            self._manifest.n_classes,
+            stamp_ns=stamp_ns(message.header),
+            source="lane_mask",
+        )
+        if not evidence.index.any() and (mask == VOID).any():
+            raise EvidenceError(
+                f"every pixel is 0 or {VOID}, which both mean unknown: publish 1 on lanes"
+            )
+        self._receiver.on_evidence(evidence)
+
+
+def _describe(subscription: Subscription) -> Wanted:
+    package = subscription.msg_type.__module__.partition(".")[0]
+    type_name = f"{package}/msg/{subscription.msg_type.__name__}"
+    return Wanted(subscription.topic_name, type_name, subscription.qos_profile)

@@ -1,0 +1,230 @@
+"""The lifecycle node: parameters, transitions, diagnostics. No arithmetic.
+
+States and what exists in them: unconfigured = parameters, services and /diagnostics; inactive =
+also the model and the topics of answers (`Session`); active = also the subscriptions.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.lifecycle import (
+    LifecycleNode,
+    LifecycleNodeMixin,
+    LifecycleState,
+    TransitionCallbackReturn,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from seg_perception.errors import ConfigError, SegPerceptionError
+from seg_perception.ros.diagnostics import Snapshot, to_status
+from seg_perception.ros.health import judge_active, judge_idle
+from seg_perception.ros.parameters import declare
+from seg_perception.ros.session import Session
+
+NODE_NAME = "segmentation"
+EXECUTOR_THREADS = 4
+"""For images, evidence, services and diagnostics, so that none waits for another."""
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class SegmentationNode(LifecycleNode):
+    """Answers camera images with label maps; see docs of the topics in the README.
+
+    Spin it with a `MultiThreadedExecutor`, as `main` does: loading a model then blocks no service.
+
+    Raises:
+        ConfigError: a parameter has a value that is none of those there are.
+        rclpy.exceptions.ParameterException: one is of another type or out of its range.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        Node.__init__(self, NODE_NAME, **arguments)
+        # As LifecycleNode does it, but with a group in which "get_state" need not wait for the end
+        # of "configure".
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        self._state = "unconfigured"
+        self._failure = ""
+        self._session: Session | None = None
+        self._settings = declare(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # The steady clock also ticks while simulated time stands still, which is worth telling.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(
+            self._settings.diagnostics_period,
+            self.publish_diagnostics,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=steady,
+        )
+        self._autostart = self.create_timer(
+            0.0, self._start, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
+        )
+        if not self._settings.autostart:
+            self._autostart.cancel()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and make the topics of answers."""
+        self._enter("configuring")
+        try:
+            self._session = Session(self, self._settings)
+        except SegPerceptionError as error:
+            return self._fail("unconfigured", str(error))
+        except Exception as error:  # whatever a runtime raises, the node must live to tell it
+            self.get_logger().error(traceback.format_exc())
+            return self._fail("unconfigured", f"{type(error).__name__}: {error}")
+        runner = self._session.runner
+        self.get_logger().info(f"{runner.bundle.path} with {runner.name}: {runner.reason}")
+        self._enter("inactive")
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and answer."""
+        enabled = super().on_activate(state)
+        assert self._session is not None
+        self._session.start()
+        self._enter("active")
+        return enabled
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe; the model stays loaded."""
+        assert self._session is not None
+        self._session.stop()
+        self._enter("inactive")
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give back the model and the topics of answers."""
+        self._release("unconfigured")
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As cleanup, from any state and for good."""
+        self._release("finalized")
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to the start, from where the node can be configured again."""
+        self._release("unconfigured")
+        return SUCCESS
+
+    def publish_diagnostics(self) -> None:
+        """Tell on /diagnostics how the node is doing."""
+        session = self._session
+        inputs = session.inputs if session is not None else None
+        if session is None or inputs is None:
+            level, message = judge_idle(self, self._state, self._failure)
+        else:
+            level, message = judge_active(self, session, inputs, self._settings.image_timeout)
+        name = self.get_fully_qualified_name().lstrip("/")
+        status = to_status(name, level, message, self._snapshot(session))
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._publisher.publish(array)
+
+    def close(self) -> None:
+        """Release everything, whatever state the node is in; for after the executor has stopped."""
+        if self._state != "finalized":
+            self.trigger_shutdown()
+        self.destroy_node()
+
+    def _start(self) -> None:
+        self._autostart.cancel()
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def _enter(self, state: str) -> None:
+        self._state, self._failure = state, ""
+        self.publish_diagnostics()
+
+    def _fail(self, state: str, reason: str) -> TransitionCallbackReturn:
+        self._state, self._failure = state, reason
+        self.get_logger().error(reason)
+        self.publish_diagnostics()
+        return FAILURE
+
+    def _release(self, state: str) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+        self._enter(state)
+
+    def _snapshot(self, session: Session | None) -> Snapshot:
+        if session is None:
+            return Snapshot({"state": self._state})
+        runner = session.runner
+        facts = {
+            "state": self._state,
+            "bundle": str(runner.bundle.path),
+            "runner": runner.name,
+            "runner_reason": runner.reason,
+        }
+        return session.journal.snapshot(facts, session.counters)
+
+    def _on_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        configured = self._state not in ("unconfigured", "finalized")
+        try:
+            self._settings = self._settings.changed(parameters, configured=configured)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        session = self._session
+        if session is not None:
+            session.apply(self._settings)
+        return SetParametersResult(successful=True)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; the console script `segmentation_node`.
+
+    Returns:
+        The exit code: 0, or 1 for parameters that make no sense.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    # rclpy's own handlers would cut the connection in the middle of a frame.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = SegmentationNode()
+    except (ConfigError, ParameterException) as error:
+        rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
+        rclpy.shutdown()
+        return 1
+    _spin(node, stop)
+    node.close()
+    rclpy.shutdown()
+    return 0
+
+
+def _spin(node: SegmentationNode, stop: threading.Event) -> None:
+    """Spin in threads of its own, since Python runs signal handlers in the main thread only."""
+    executor = MultiThreadedExecutor(EXECUTOR_THREADS)
+    executor.add_node(node)
+    stopped: Future = Future()
+    spinner = threading.Thread(target=executor.spin_until_future_complete, args=(stopped,))
+    spinner.start()
+    stop.wait()
+    stopped.set_result(None)
+    spinner.join()
+    executor.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

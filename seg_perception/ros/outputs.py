@@ -1,0 +1,124 @@
+"""The node's answers: publishers of maps, overlay and class names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from seg_perception.classes import ClassInfo
+from seg_perception.overlay import overlay
+from seg_perception.perceiver import Perception
+from seg_perception.ros.messages import LABEL_INFO_TYPE, from_array, label_info, to_jpeg
+from seg_perception.ros.parameters import Settings
+from seg_perception.timing import Stopwatch
+
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+class Outputs:
+    """The publishers of a configured node; what nobody subscribes to costs nothing.
+
+    Args:
+        node: for which topics are made; they are silent until it is active.
+        classes: of the model.
+        on_fault: told when a subscriber asks for what is not offered: cause and message.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        classes: Sequence[ClassInfo],
+        on_fault: Callable[[str, str], None],
+    ) -> None:
+        self._node = node
+        self._on_fault = on_fault
+        self._classes = tuple(classes)
+        self._maps = {
+            name: self._publisher(Image, name) for name in ("mask", "confidence", "entropy")
+        }
+        self._overlay = self._publisher(Image, "overlay")
+        self._overlay_jpeg = self._publisher(CompressedImage, "overlay/compressed")
+        # Not a lifecycle publisher: names are known, and wanted, before the first frame.
+        self._label_info = node.create_publisher(LABEL_INFO_TYPE, "~/label_info", LATCHED)
+        header = Header(stamp=node.get_clock().now().to_msg())
+        self._label_info.publish(label_info(self._classes, header))
+
+    def publish(
+        self, perception: Perception, header: Header, settings: Settings
+    ) -> dict[str, float]:
+        """Publish one answer with the header of its image.
+
+        Returns:
+            Milliseconds of the stages publish and, if it was computed, overlay.
+        """
+        watch = Stopwatch()
+        labels, confidence, entropy = perception.labels, perception.confidence, perception.entropy
+        for name, values in (("mask", labels), ("confidence", confidence), ("entropy", entropy)):
+            if self._maps[name].get_subscription_count():
+                self._maps[name].publish(from_array(values, "mono8", header))
+        watch.lap("publish")
+        if self._publish_overlay(perception, header, settings):
+            watch.lap("overlay")
+        return watch.timings
+
+    def destroy(self) -> None:
+        """Take the topics back."""
+        for publisher in (*self._maps.values(), self._overlay, self._overlay_jpeg):
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._node.destroy_publisher(self._label_info)
+
+    def _publish_overlay(self, perception: Perception, header: Header, settings: Settings) -> bool:
+        as_image = self._overlay.get_subscription_count() > 0
+        as_jpeg = self._overlay_jpeg.get_subscription_count() > 0
+        if not (as_image or as_jpeg):
+            return False
+        picture: NDArray[np.uint8] = overlay(
+            perception.frame.image,
+            perception.labels,
+            self._classes,
+            settings.overlay_alpha,
+            legend=settings.overlay_legend,
+        )
+        if as_image:
+            self._overlay.publish(from_array(picture, "rgb8", header))
+        if as_jpeg:
+            self._overlay_jpeg.publish(to_jpeg(picture, header))
+        return True
+
+    def _publisher(self, message_type: type, name: str) -> LifecyclePublisher:
+        def incompatible(event: Any) -> None:
+            topic = self._node.resolve_topic_name(f"~/{name}")
+            policy = qos_policy_name_from_kind(event.last_policy_kind)
+            self._on_fault(
+                "subscriber_qos",
+                f"a subscriber of {topic} gets nothing, since it asks for another {policy}: let it "
+                f"use the sensor-data QoS (best effort), or set qos_overrides.{topic}.publisher",
+            )
+
+        return self._node.create_lifecycle_publisher(
+            message_type,
+            f"~/{name}",
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=incompatible, use_default_callbacks=False
+            ),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )

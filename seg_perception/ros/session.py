@@ -1,0 +1,164 @@
+"""Everything that exists only while the node is configured: the model, and the topics around it."""
+
+from __future__ import annotations
+
+import time
+
+from rclpy.lifecycle import LifecycleNode
+
+from seg_perception.errors import SegPerceptionError
+from seg_perception.evidence.record import Evidence
+from seg_perception.perceiver import Counters, Frame, Perceiver, Perception
+from seg_perception.ros.diagnostics import Journal
+from seg_perception.ros.inputs import Inputs, Received
+from seg_perception.ros.outputs import Outputs
+from seg_perception.ros.parameters import Settings
+from seg_perception.ros.share import share_path
+from seg_perception.runtime.bundle import check_bundle, load_bundle
+from seg_perception.runtime.runner import Runner, open_runner
+
+LATENCY_LIMIT_MS = 60_000.0
+"""An image whose stamp is further from now is of a recorded drive: that is no latency."""
+
+LOST_ADVICE = (
+    "the middleware lost images before the node saw them: see 'Large images' in the README"
+)
+
+
+class Session:
+    """One configuration of the node, from `configure` to `cleanup`.
+
+    Args:
+        node: for which topics are made.
+        settings: of its parameters.
+
+    Attributes:
+        runner: what answers, with its bundle.
+        journal: what happened since.
+        inputs: the subscriptions; None unless active.
+
+    Raises:
+        SegPerceptionError: the bundle cannot be loaded, or does not pass its self-test.
+    """
+
+    def __init__(self, node: LifecycleNode, settings: Settings) -> None:
+        self._node = node
+        self.runner = _open(settings)
+        self.journal = Journal()
+        self.inputs: Inputs | None = None
+        self._perceiver = Perceiver(self.runner)
+        self._outputs = Outputs(node, self.runner.bundle.manifest.classes, self.on_fault)
+        self._new_evidence: set[str] = set()
+        self._clock_jumps = 0
+        self.apply(settings)
+
+    @property
+    def counters(self) -> Counters:
+        """Counts of frames and evidence."""
+        return self._perceiver.counters
+
+    def apply(self, settings: Settings) -> None:
+        """Take over what may change at run time."""
+        self._settings = settings
+        self._perceiver.evidence_max_age_s = settings.evidence_max_age
+        self._perceiver.temporal_precision = settings.temporal_precision
+        self._perceiver.min_period_s = 1.0 / settings.max_rate if settings.max_rate else 0.0
+        self._perceiver.evidence_trust = {
+            "labels": settings.labels_trust,
+            "lane_mask": settings.lane_mask_trust,
+        }
+
+    def start(self) -> None:
+        """Answer images from now on."""
+        self.journal.restart()
+        self._perceiver.start(self._on_perception, self._on_error)
+        manifest = self.runner.bundle.manifest
+        self.inputs = Inputs(self._node, manifest, self._settings.lane_mask_classes, self)
+
+    def stop(self) -> None:
+        """Finish the frame in work, then answer no more; idempotent."""
+        if self.inputs is not None:
+            self.inputs.destroy()
+            self.inputs = None
+        self._perceiver.stop()
+
+    def close(self) -> None:
+        """Give back topics and memory."""
+        self.stop()
+        self._outputs.destroy()
+        self.runner.close()
+
+    def on_frame(self, frame: Frame) -> None:
+        """See `Receiver`."""
+        self._perceiver.submit(frame)
+
+    def on_evidence(self, evidence: Evidence) -> None:
+        """See `Receiver`."""
+        self._new_evidence.add(evidence.source)
+        self._perceiver.offer(evidence)
+
+    def on_fault(self, cause: str, message: str) -> None:
+        """Count it; log only the first of each cause, since a camera repeats its mistakes."""
+        if self.journal.fault(cause, message):
+            self._node.get_logger().warning(f"{cause}: {message} (counted from now on, not logged)")
+
+    def on_lost(self, total: int) -> None:
+        """See `Receiver`."""
+        self.journal.lost(total)
+        self.on_fault("image_lost", LOST_ADVICE)
+
+    def _on_error(self, error: Exception) -> None:
+        known = isinstance(error, SegPerceptionError)
+        self.on_fault("inference", str(error) if known else f"{type(error).__name__}: {error}")
+
+    def _on_perception(self, perception: Perception) -> None:
+        received: Received = perception.frame.header
+        published = self._outputs.publish(perception, received.header, self._settings)
+        timings = {"decode": received.decode_ms, **perception.timings, **published}
+        timings["receive_to_publish"] = 1e3 * (time.perf_counter() - received.arrived_s)
+        now_ns = self._node.get_clock().now().nanoseconds
+        since_stamp_ms = (now_ns - perception.frame.stamp_ns) / 1e6
+        if abs(since_stamp_ms) < LATENCY_LIMIT_MS:
+            timings["stamp_to_publish"] = since_stamp_ms
+        self.journal.answered(timings, perception.evidence)
+        self._look_for_faults(perception)
+
+    def _look_for_faults(self, perception: Perception) -> None:
+        for report in perception.evidence:
+            # Evidence that has ended grows old in every frame; that is not a fault of each.
+            is_new = report.source in self._new_evidence
+            self._new_evidence.discard(report.source)
+            if is_new and report.reason and self._trusts(report.source):
+                self.on_fault(f"evidence/{report.source}", report.reason)
+        jumps = self.counters.clock_jumps
+        if jumps != self._clock_jumps:
+            self._clock_jumps = jumps
+            self.on_fault(
+                "clock_jump",
+                "an image is older than the one before: what was remembered is dropped",
+            )
+        if perception.labels.min() == perception.labels.max():
+            name = self._class_name(int(perception.labels.flat[0]))
+            self.on_fault(
+                "uniform_mask",
+                f"every pixel is {name}: a covered lens, or a bundle for another kind of camera?",
+            )
+
+    def _trusts(self, source: str) -> bool:
+        return self._perceiver.evidence_trust.get(source) != 0.0
+
+    def _class_name(self, label: int) -> str:
+        names = {info.id: info.name for info in self.runner.bundle.manifest.classes}
+        return names.get(label, str(label))
+
+
+def _open(settings: Settings) -> Runner:
+    bundle = load_bundle(settings.bundle or share_path("models/default"))
+    runner = open_runner(bundle, settings.runner, threads=settings.threads or None)
+    try:
+        if settings.self_test:
+            check_bundle(bundle, runner)
+    except BaseException:
+        runner.close()
+        raise
+    return runner
