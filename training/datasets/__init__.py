@@ -1,0 +1,6 @@
+"""Samples for training: decoded once, augmented, batched; the readers are `seg_perception.datasets`."""
+
+from training.datasets.augment import Augmentation
+from training.datasets.loader import Batch, Loader
+
+__all__ = ["Augmentation", "Batch", "Loader"]

@@ -1,0 +1,61 @@
+"""Export a trained recipe: ``python -m training.export RECIPE --out models/default``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
+from training.export.bundle import About, write_bundle
+from training.model import Segmenter
+from training.recipe import load_recipe, override, recipe_names
+
+TERMS = {
+    "camvid": "CC BY-NC (Brostow et al. 2009): no commercial use",
+    "street": "rendered by seg_perception, Apache-2.0",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
+    parser.add_argument("recipe", choices=recipe_names())
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="default: best.pt of the recipe's last stage"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
+    parser.add_argument("--name", help="name of the model (default: the recipe's)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(360, 480), metavar=("HEIGHT", "WIDTH")
+    )
+    parser.add_argument("--scores", type=Path, help="JSON file with measured scores")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="as in training"
+    )
+    options = parser.parse_args(arguments)
+    recipe = override(load_recipe(options.recipe), tuple(options.set))
+    last = options.runs / recipe.name / recipe.stages[-1].name / "best.pt"
+    weights = torch.load(options.checkpoint or last, map_location="cpu", weights_only=True)["model"]
+    model = Segmenter(len(CAMVID_CLASSES), recipe.unary, recipe.code)
+    model.load_state_dict(weights)
+    names = [recipe.data.dataset] + ["street"] * bool(recipe.data.street_frames)
+    about = About(
+        name=options.name or recipe.name,
+        classes=CAMVID_CLASSES,
+        groups=CAMVID_GROUPS,
+        recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),
+        data=[{"name": name, "terms": TERMS[name]} for name in names],
+        scores=json.loads(options.scores.read_text()) if options.scores else {},
+    )
+    bundle = write_bundle(model, tuple(options.size), about, options.out)
+    print(f"{bundle.path}: {bundle.digest[:12]}, answers as the trained model does")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Write a bundle, and prove it: the exported graph must answer as the trained model does."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from seg_perception.classes import ClassInfo
+from seg_perception.datasets import Sample, open_dataset
+from seg_perception.datasets.partial_truth import partial_truth
+from seg_perception.runtime.bundle import (
+    FORMAT_VERSION,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Bundle,
+    Manifest,
+    Refiner,
+    check_bundle,
+    hash_file,
+    input_specs,
+    load_bundle,
+    output_specs,
+)
+from seg_perception.runtime.runner import open_runner
+from training.datasets.evidence import MAX_SETS, collate
+from training.export.graph import CodeGraph, UnaryGraph
+from training.export.model_card import model_card
+from training.export.onnx_file import halve_weights, round_weights, to_onnx
+from training.model import Segmenter
+
+CARD_FILE = "MODEL_CARD.md"
+GOLDEN_CASES = 2
+GOLDEN_KINDS = ("ego_lane", "points:0.01")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a bundle says of its origin.
+
+    Attributes:
+        name: of the model.
+        classes: in the order of their ids.
+        groups: class names by group.
+        recipe: the recipe's fields, the seed among them.
+        data: name and terms of each dataset it was trained on.
+        scores: measured scores.
+    """
+
+    name: str
+    classes: Sequence[ClassInfo]
+    groups: Mapping[str, tuple[str, ...]]
+    recipe: Mapping[str, Any]
+    data: Sequence[Mapping[str, str]]
+    scores: Mapping[str, Any]
+
+
+def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Path) -> Bundle:
+    """Export a model to a bundle folder, which is replaced as a whole or not at all.
+
+    Args:
+        model: trained; its weights are rounded to float16.
+        size: (height, width) of the image in pixels, multiples of 8.
+        about: what the manifest and the model card say.
+        out: the bundle's folder.
+
+    Raises:
+        ValueError: the size is no multiple of 8.
+        BundleError: ONNX Runtime does not answer as the trained model does.
+    """
+    if size[0] % 8 or size[1] % 8:
+        raise ValueError(f"size {size} must be multiples of 8: the solve works on cells of 8 x 8")
+    round_weights(model)
+    graph = (CodeGraph if model.code else UnaryGraph)(model, size).eval()
+    code_size = model.code.size(*size) if model.code else 0
+    inputs = input_specs(*size, len(about.classes), code_size, MAX_SETS)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        folder.chmod(0o755)
+        onnx.save(halve_weights(to_onnx(graph, inputs, graph.outputs)), folder / MODEL_FILE)
+        cases = [_golden_case(graph, sample, about) for sample in _golden_samples(size)]
+        np.savez_compressed(folder / GOLDEN_FILE, **_flatten(cases))
+        (folder / CARD_FILE).write_text(model_card(about.name, about.data, about.scores, _commit()))
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            name=about.name,
+            classes=tuple(about.classes),
+            class_groups=dict(about.groups),
+            height=size[0],
+            width=size[1],
+            encoding="rgb8",
+            inputs=inputs,
+            outputs=output_specs(*size, code_size),
+            code_size=code_size,
+            refiners=_refiners(model),
+            custom_ops=(),
+            provenance={"recipe": about.recipe, "data": list(about.data), "commit": _commit()},
+            scores=about.scores,
+            files={name: hash_file(folder / name) for name in (MODEL_FILE, GOLDEN_FILE, CARD_FILE)},
+        )
+        (folder / MANIFEST_FILE).write_text(manifest.to_json())
+        bundle = load_bundle(folder)
+        check_bundle(bundle, open_runner(bundle, "onnx"))
+        _replace(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return load_bundle(out)
+
+
+def _refiners(model: Segmenter) -> tuple[Refiner, ...]:
+    if model.code is None:
+        return ()
+    return (Refiner("code", dataclasses.asdict(model.code.config)),)
+
+
+def _golden_samples(size: tuple[int, int]) -> list[Sample]:
+    """Rendered frames: recorded ones may not be passed on."""
+    street = open_dataset(
+        "street", None, "train", frames=GOLDEN_CASES, height=size[0], width=size[1]
+    )
+    return [street[index] for index in range(GOLDEN_CASES)]
+
+
+def _golden_case(graph: nn.Module, sample: Sample, about: About) -> dict[str, NDArray[Any]]:
+    """Inputs and the trained model's own answers, as arrays by golden.npz's names."""
+    inputs: dict[str, NDArray[Any]] = {"image": sample.image[None]}
+    if isinstance(graph, CodeGraph):
+        inputs |= _golden_evidence(graph, sample, about)
+    with torch.no_grad():
+        answers = graph(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
+    outputs = dict(zip(graph.outputs, answers, strict=True))
+    named = {f"in.{name}": array for name, array in inputs.items()}
+    return named | {f"out.{name}": answer.numpy() for name, answer in outputs.items()}
+
+
+def _golden_evidence(graph: CodeGraph, sample: Sample, about: About) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(sample.stamp_ns)
+    kind = GOLDEN_KINDS[int(rng.integers(len(GOLDEN_KINDS)))]
+    known = collate(
+        [
+            partial_truth(
+                sample.labels, kind, None, classes=about.classes, groups=about.groups, rng=rng
+            )
+        ]
+    )
+    assert graph.model.code is not None
+    return {
+        "evidence": known.index.numpy(),
+        "evidence_sets": known.sets[0].numpy(),
+        "evidence_weight": known.weight[0].numpy(),
+        "prior_code": np.zeros((1, graph.model.code.size(*graph.size)), np.float32),
+        "prior_precision": np.zeros(1, np.float32),
+    }
+
+
+def _flatten(cases: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {
+        f"case{i}.{name}": array for i, case in enumerate(cases) for name, array in case.items()
+    }
+
+
+def _commit() -> str:
+    """The commit that exports, with a mark where the tree holds more than it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+        os.replace(target, old / target.name)
+        os.replace(source, target)
+        shutil.rmtree(old)
+    else:
+        os.replace(source, target)

@@ -1,0 +1,80 @@
+"""Losses. All take scores (log domain, higher is better), ignore void and average over what remains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+VOID = 255
+
+
+def class_weights(label_maps: Sequence[NDArray[np.uint8]], classes: int, exponent: float) -> Tensor:
+    """Weights that grow as classes get rarer: (median frequency / frequency) ** exponent.
+
+    Args:
+        label_maps: uint8 [H, W] each, 255 = void.
+        classes: number of classes C.
+        exponent: 0 weighs pixels alike, 1 weighs classes alike.
+
+    Returns:
+        float32 [C], one in the (pixel-weighted) mean.
+    """
+    counts = sum(np.bincount(labels.ravel(), minlength=256)[:classes] for labels in label_maps)
+    frequency = np.maximum(counts, 1) / max(1, int(np.sum(counts)))
+    weights = (np.median(frequency) / frequency) ** exponent
+    return torch.from_numpy(weights / (weights * frequency).sum()).float()
+
+
+def cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Void-aware cross-entropy at the labels' resolution.
+
+    Args:
+        scores: float [B, C, h, w]; brought to the labels' size bilinearly.
+        labels: int64 [B, H, W], 255 = void.
+        weights: float [C] or None.
+    """
+    if scores.shape[-2:] != labels.shape[-2:]:
+        scores = F.interpolate(scores, labels.shape[-2:], mode="bilinear", align_corners=False)
+    return F.cross_entropy(scores, labels, weights, ignore_index=VOID)
+
+
+def uncertain_cross_entropy(
+    scores: Tensor,
+    uncertainty: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    *,
+    draws: int = 2,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Cross-entropy of the mean probability over noisy scores (paper 004, Eq. 3-4 with the signs of NOTES.md).
+
+    ``s = scores + uncertainty * eps``, eps ~ N(0, I); the loss is ``-log mean_t softmax(s_t)``, so the
+    network may lower its loss on a pixel it cannot decide by admitting a large standard deviation.
+
+    Args:
+        scores: float [B, C, h, w].
+        uncertainty: float [B, C, h, w], standard deviation.
+        labels: int64 [B, h, w] at the scores' size, 255 = void.
+        weights: float [C] or None.
+        draws: Monte-Carlo samples T.
+        generator: source of eps.
+    """
+    shape = (draws, *scores.shape)
+    noise = torch.randn(shape, generator=generator, device=scores.device, dtype=scores.dtype)
+    log_probs = F.log_softmax(scores + uncertainty * noise, dim=2)
+    mean = torch.logsumexp(log_probs, dim=0) - float(np.log(draws))
+    return F.nll_loss(mean, labels, weights, ignore_index=VOID)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, I)), summed over the code: float [B].
+
+    Paper 004's Eq. 2 lacks the factor 1/2 and reads sigma as a variance (NOTES.md).
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)

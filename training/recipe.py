@@ -1,0 +1,158 @@
+"""Recipes: short files that say what is trained, in which order, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.datasets import Augmentation
+from training.networks import UNetConfig
+from training.refiners import CodeConfig
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a recipe learns from.
+
+    Attributes:
+        dataset: name for `seg_perception.datasets.open_dataset`.
+        split: the split that is trained on; choices are made on `val`.
+        leave_out: drives that are neither trained on nor chosen by: the honest test set.
+        street_frames: rendered street frames added to the real ones.
+    """
+
+    dataset: str = "camvid"
+    split: str = "train"
+    leave_out: tuple[str, ...] = ()
+    street_frames: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training with one objective.
+
+    Attributes:
+        name: also the name of its folder in the run.
+        objective: a name in `training.objectives.OBJECTIVES`; it decides which parameters learn.
+        epochs: passes over the training samples.
+        batch_size: samples a step.
+        learning_rate: peak of the cosine schedule.
+        weight_decay: AdamW's, on matrices and kernels only.
+        warmup: fraction of the steps in which the learning rate rises.
+        average: decay of the exponential weight average that is evaluated and exported; 0 = none.
+        class_exponent: see `training.losses.class_weights`.
+        evaluate_every: epochs between two evaluations on val.
+        augmentation: random changes of the samples.
+        options: arguments of the objective.
+    """
+
+    name: str
+    objective: str
+    epochs: int
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warmup: float = 0.05
+    average: float = 0.998
+    class_exponent: float = 0.3
+    evaluate_every: int = 10
+    augmentation: Augmentation = Augmentation()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model and the stages that make it.
+
+    Attributes:
+        name: names the run folder and the bundle.
+        why: what was learnt, in a paragraph.
+        seed: of weights, order, augmentation and evidence.
+        precision: "bf16" (autocast; filters and the solve stay float32) or "fp32".
+    """
+
+    name: str
+    why: str
+    stages: tuple[Stage, ...]
+    unary: UNetConfig = UNetConfig()
+    code: CodeConfig | None = None
+    data: Data = Data()
+    seed: int = 0
+    precision: str = "bf16"
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name.
+
+        Raises:
+            KeyError: there is none; the message lists those there are.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(
+            f"no stage {name!r} in recipe {self.name!r}: {[s.name for s in self.stages]}"
+        )
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes in `training.recipes`."""
+    package = importlib.import_module("training.recipes")
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+
+
+def load_recipe(name: str) -> Recipe:
+    """The `RECIPE` of `training/recipes/NAME.py`.
+
+    Raises:
+        KeyError: unknown name; the message lists those there are.
+    """
+    if name not in recipe_names():
+        raise KeyError(f"no recipe {name!r}; there are: {', '.join(recipe_names())}")
+    recipe = importlib.import_module(f"training.recipes.{name}").RECIPE
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def override(recipe: Recipe, assignments: tuple[str, ...]) -> Recipe:
+    """Change single fields: ``seed=3``, ``code.conditioning=concat``, ``unary_stage.epochs=2``.
+
+    The first word is a field of the recipe or the name of a stage.
+
+    Raises:
+        KeyError: no such field. ValueError: not of the form ``path=value``.
+    """
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"{assignment!r} is not of the form field=value")
+        recipe = _assign(recipe, path.split("."), text)
+    return recipe
+
+
+def _assign(record: Any, path: list[str], text: str) -> Any:
+    name, rest = path[0], path[1:]
+    if isinstance(record, Recipe) and name in {stage.name for stage in record.stages}:
+        stages = tuple(_assign(s, rest, text) if s.name == name else s for s in record.stages)
+        return dataclasses.replace(record, stages=stages)
+    if isinstance(record, dict):
+        return {**record, name: _parse(text, record.get(name))}
+    names = [f.name for f in dataclasses.fields(record)]
+    if name not in names:
+        raise KeyError(f"{type(record).__name__} has no field {name!r}; it has: {', '.join(names)}")
+    value = getattr(record, name)
+    return dataclasses.replace(
+        record, **{name: _assign(value, rest, text) if rest else _parse(text, value)}
+    )
+
+
+def _parse(text: str, like: Any) -> Any:
+    """Read a value of the same type as the one it replaces."""
+    if isinstance(like, tuple):
+        items = [item for item in text.split(",") if item]
+        return tuple(_parse(item, like[0] if like else "") for item in items)
+    if isinstance(like, bool):
+        return {"true": True, "false": False}[text.lower()]
+    return type(like)(text) if isinstance(like, (int, float, str)) else text

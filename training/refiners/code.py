@@ -1,0 +1,323 @@
+"""The optimisable code (paper 004), made to carry evidence: a linear decoder of global and local codes.
+
+Scores are ``unary + B(I) c``: linear in the code ``c``, with a basis ``B(I)`` that depends on the image. A
+global code carries far (a lane says where the whole road is), a grid of small codes carries near (a point
+says what this object is). Evidence is fitted by Gauss-Newton whose inner system is solved by a fixed number
+of conjugate-gradient steps: only products with ``B`` and its adjoint, never a Jacobian.
+
+Paper 004 only concatenates image features with the code, which with linear activations leaves ``B`` the
+same for every image (NOTES.md, "main trap"): that is `conditioning="concat"`. The default, "concat_mul",
+multiplies the decoded code with image features, as CodeSLAM does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.networks import UnaryOutput
+from training.refiners.evidence import PooledEvidence
+
+
+@dataclass(frozen=True)
+class CodeConfig:
+    """Shape of the code and of its solve.
+
+    Attributes:
+        global_size: numbers in the global code; 0 = none.
+        grid_size: numbers in each local code; 0 = none.
+        conditioning: "concat_mul" (image-dependent basis) or "concat" (paper 004).
+        channels: basis maps of each of the two parts.
+        stride: resolution of the basis and of the solve; its result is upsampled bilinearly onto the unary
+            scores, whose edges stay as sharp as they were.
+        coarse: (height, width) of the map that the global code decodes to before it is upsampled.
+        iterations: Gauss-Newton steps.
+        inner: conjugate-gradient steps in each.
+        likelihood: "cross_entropy", -log of the probability of the set; or "squared", paper 004's
+            distance between probabilities and truth.
+    """
+
+    global_size: int = 48
+    grid_size: int = 6
+    conditioning: str = "concat_mul"
+    channels: int = 16
+    stride: int = 8
+    coarse: tuple[int, int] = (6, 8)
+    iterations: int = 2
+    inner: int = 4
+    likelihood: str = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        if self.conditioning not in ("concat", "concat_mul"):
+            raise ValueError(f"conditioning {self.conditioning!r}: use 'concat' or 'concat_mul'")
+        if self.likelihood not in ("cross_entropy", "squared"):
+            raise ValueError(f"likelihood {self.likelihood!r}: use 'cross_entropy' or 'squared'")
+        if not (self.global_size or self.grid_size):
+            raise ValueError("a code needs a global_size or a grid_size")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is computed once a frame.
+
+    Attributes:
+        unary: float [B, C, H/4, W/4], the zero-code scores D0(I).
+        pooled: float [B, C, h, w], the same averaged over the cells at which the code is solved.
+        basis: float [B, D, h, w], image features that the decoded code is multiplied with; ones for "concat".
+        resize: for each part (global, grid), the two matrices of its bilinear upsampling:
+            rows [h, h'], columns [w', w].
+        grid: (height, width) of the grid of local codes.
+    """
+
+    unary: Tensor
+    pooled: Tensor
+    basis: Tensor
+    resize: tuple[tuple[Tensor, Tensor], ...]
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class CodeState:
+    """Where the solve stands.
+
+    Attributes:
+        code: float [B, K].
+        change: float [B, C, h, w], what the code decodes to: the change of the scores.
+    """
+
+    code: Tensor
+    change: Tensor
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """A Gaussian on the code beside N(0, I): the previous frame's code.
+
+    Attributes:
+        mean: float [B, K].
+        precision: float [B, 1]; 0 = no such prior.
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+
+class CodeRefiner(nn.Module):
+    """Decodes a code into a change of the scores, and finds the code that agrees with evidence.
+
+    Args:
+        classes: number of classes C.
+        channels: {stride: channels} of the unary network's features.
+        config: sizes and solver.
+    """
+
+    GRID_STRIDE = 16
+
+    def __init__(self, classes: int, channels: Mapping[int, int], config: CodeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.parts = [size for size in (config.global_size, config.grid_size) if size]
+        maps = config.channels * len(self.parts)
+        if config.global_size:
+            rows, columns = config.coarse
+            spread = torch.randn(config.global_size, config.channels * rows * columns)
+            self.global_decoder = nn.Parameter(spread / math.sqrt(config.global_size))
+        if config.grid_size:
+            spread = torch.randn(config.channels, config.grid_size)
+            self.grid_decoder = nn.Parameter(spread / math.sqrt(config.grid_size))
+        self.to_scores = nn.Parameter(torch.randn(classes, maps) / math.sqrt(maps))
+        if config.conditioning == "concat_mul":
+            seen = channels[config.stride] + 2 * classes
+            self.basis = nn.Sequential(
+                nn.Conv2d(seen, 2 * maps, 3, padding=1), nn.ReLU(), nn.Conv2d(2 * maps, maps, 1)
+            )
+        self.strength = nn.Parameter(
+            torch.tensor(0.0)
+        )  # log of the evidence's weight against the prior's
+        self.density = nn.Parameter(
+            torch.tensor(0.5)
+        )  # exponent on coverage: neighbours repeat each other
+        self.outlier = nn.Parameter(
+            torch.tensor(-4.0)
+        )  # log odds that a piece of evidence is wrong
+
+    def size(self, height: int, width: int) -> int:
+        """Length K of the flattened code for an image of `height` x `width` pixels."""
+        cells = math.ceil(height / self.GRID_STRIDE) * math.ceil(width / self.GRID_STRIDE)
+        return self.config.global_size + self.config.grid_size * cells
+
+    def prepare(self, unary: UnaryOutput) -> Prepared:
+        """Compute all that depends on the image alone."""
+        scores, uncertainty = (self._pool(x) for x in (unary.scores, unary.uncertainty))
+        grid = unary.features[self.GRID_STRIDE].shape[-2:]
+        sources = [self.config.coarse] * bool(self.config.global_size) + [grid] * bool(
+            self.config.grid_size
+        )
+        height, width = scores.shape[-2:]
+        resize = tuple(
+            (_interpolation(rows, height).to(scores), _interpolation(columns, width).to(scores).T)
+            for rows, columns in sources
+        )
+        features = unary.features[self.config.stride].float()
+        basis = self._basis(features, scores, uncertainty)
+        return Prepared(unary.scores, scores, basis, resize, (int(grid[0]), int(grid[1])))
+
+    def _pool(self, fine: Tensor) -> Tensor:
+        ratio = self.config.stride // UnaryOutput.STRIDE
+        return F.avg_pool2d(fine, ratio) if ratio > 1 else fine
+
+    def _basis(self, features: Tensor, scores: Tensor, uncertainty: Tensor) -> Tensor:
+        if self.config.conditioning == "concat":
+            return scores.new_ones(1, self.to_scores.shape[1], 1, 1)
+        basis: Tensor = self.basis(torch.cat([features, probabilities(scores), uncertainty], dim=1))
+        return basis
+
+    def decode(self, prepared: Prepared, code: Tensor) -> Tensor:
+        """``B c``: change of the scores, float [B, C, h, w], of a code [B, K]. Linear in the code."""
+        maps = [
+            rows @ (coarse @ columns)
+            for coarse, (rows, columns) in zip(
+                self._coarse(prepared, code), prepared.resize, strict=True
+            )
+        ]
+        return _mix(self.to_scores, torch.cat(maps, dim=1) * prepared.basis)
+
+    def adjoint(self, prepared: Prepared, scores: Tensor) -> Tensor:
+        """``B^T v``: code [B, K] of a map [B, C, h, w]; the exact transpose of `decode`."""
+        maps = _mix(self.to_scores.T, scores) * prepared.basis
+        codes = []
+        for part, fine in enumerate(maps.split(self.config.channels, dim=1)):
+            rows, columns = prepared.resize[part]
+            coarse = (rows.T @ fine) @ columns.T
+            if self.config.global_size and part == 0:
+                codes.append(coarse.flatten(1) @ self.global_decoder.T)
+            else:
+                codes.append(_mix(self.grid_decoder.T, coarse).flatten(1))
+        return torch.cat(codes, dim=1)
+
+    def _coarse(self, prepared: Prepared, code: Tensor) -> list[Tensor]:
+        """What each part decodes to before it is upsampled, float [B, channels, h', w']."""
+        maps = []
+        if self.config.global_size:
+            spread = code[:, : self.config.global_size] @ self.global_decoder
+            maps.append(spread.unflatten(1, (self.config.channels, *self.config.coarse)))
+        if self.config.grid_size:
+            local = code[:, self.config.global_size :]
+            cells = local.unflatten(1, (self.config.grid_size, *prepared.grid))
+            maps.append(_mix(self.grid_decoder, cells))
+        return maps
+
+    def start(self, prepared: Prepared) -> CodeState:
+        """The zero code: the prior's mean."""
+        rows, columns = prepared.grid
+        size = self.config.global_size + self.config.grid_size * rows * columns
+        code = prepared.pooled.new_zeros(prepared.pooled.shape[0], size)
+        return CodeState(code, torch.zeros_like(prepared.pooled))
+
+    def scores(self, prepared: Prepared, state: CodeState) -> Tensor:
+        """Corrected scores, float [B, C, H/4, W/4]."""
+        size = prepared.unary.shape[-2:]
+        return prepared.unary + F.interpolate(
+            state.change, size, mode="bilinear", align_corners=False
+        )
+
+    def step(
+        self, prepared: Prepared, state: CodeState, evidence: PooledEvidence, prior: GaussianPrior
+    ) -> CodeState:
+        """One Gauss-Newton step on evidence and priors."""
+        probs = probabilities(prepared.pooled + state.change)
+        pull, trust = self._residual(probs, evidence)
+        gradient = self.adjoint(prepared, self._jacobian(probs, pull))
+        gradient = gradient + state.code + prior.precision * (state.code - prior.mean)
+
+        def hessian(direction: Tensor) -> Tensor:
+            change = self._jacobian(probs, _covariance(probs, self.decode(prepared, direction)))
+            return self.adjoint(prepared, trust * change) + (1 + prior.precision) * direction
+
+        code = state.code - conjugate_gradients(hessian, gradient, self.config.inner)
+        return CodeState(code, self.decode(prepared, code))
+
+    def solve(
+        self, prepared: Prepared, evidence: PooledEvidence, prior: GaussianPrior
+    ) -> CodeState:
+        """All Gauss-Newton steps from the zero code."""
+        state = self.start(prepared)
+        for _ in range(self.config.iterations):
+            state = self.step(prepared, state, evidence, prior)
+        return state
+
+    def zero_prior(self, prepared: Prepared) -> GaussianPrior:
+        """No prior beside N(0, I)."""
+        code = self.start(prepared).code
+        return GaussianPrior(torch.zeros_like(code), code.new_zeros(len(code), 1))
+
+    def _residual(self, probs: Tensor, evidence: PooledEvidence) -> tuple[Tensor, Tensor]:
+        """Gradient of the evidence's loss by the scores [B, C, h, w] and its trust [B, 1, h, w].
+
+        The loss is ``-log((1 - e) P + e u)``, ``P`` the probability of the set: evidence is wrong at some
+        rate ``e``. Its expectation-maximisation bound is a cross-entropy to the probabilities restricted
+        to the set, weighted by the chance that this piece of evidence is right; so contradicted evidence
+        lets go, and the bound's Hessian is that of cross-entropy: positive semi-definite.
+        """
+        inside = evidence.allowed * probs
+        total = inside.sum(dim=2, keepdim=True).clamp_min(1e-6)
+        right = total / (total + torch.exp(self.outlier))
+        sparse = evidence.coverage.clamp_min(1e-6) ** self.density
+        trust = 0.5 * torch.exp(self.strength) * evidence.weight * sparse * right
+        pull = (trust * (probs - inside / total)).sum(dim=0)
+        return pull, trust.sum(dim=0)
+
+    def _jacobian(self, probs: Tensor, change: Tensor) -> Tensor:
+        """Identity for cross-entropy; the softmax's Jacobian once more for the squared distance."""
+        return change if self.config.likelihood == "cross_entropy" else _covariance(probs, change)
+
+
+def conjugate_gradients(product: object, target: Tensor, steps: int) -> Tensor:
+    """Approximate solution x [B, K] of ``A x = target`` after a fixed number of steps from zero.
+
+    Args:
+        product: x -> A x, A symmetric positive definite.
+        target: float [B, K].
+        steps: number of steps; fewer steps also regularise.
+    """
+    assert callable(product)
+    solution = torch.zeros_like(target)
+    residual = direction = target
+    power = residual.square().sum(dim=1, keepdim=True)
+    for index in range(steps):
+        image = product(direction)
+        length = power / (direction * image).sum(dim=1, keepdim=True).clamp_min(1e-12)
+        solution = solution + length * direction
+        if index + 1 < steps:
+            residual = residual - length * image
+            last, power = power, residual.square().sum(dim=1, keepdim=True)
+            direction = residual + power / last.clamp_min(1e-12) * direction
+    return solution
+
+
+def _covariance(probs: Tensor, change: Tensor) -> Tensor:
+    """``(diag p - p p^T) v``: first-order change of the probabilities, and the Hessian of cross-entropy."""
+    weighted = probs * change
+    return weighted - probs * weighted.sum(dim=1, keepdim=True)
+
+
+def probabilities(scores: Tensor) -> Tensor:
+    """Softmax over the classes (dim 1), spelt out: ONNX Runtime transposes for a softmax over any but the last."""
+    odds = torch.exp(scores - scores.amax(dim=1, keepdim=True))
+    return odds / odds.sum(dim=1, keepdim=True)
+
+
+def _mix(matrix: Tensor, maps: Tensor) -> Tensor:
+    """Apply a matrix [out, in] to the channels of [B, in, h, w]."""
+    return (matrix @ maps.flatten(2)).unflatten(2, maps.shape[-2:])
+
+
+def _interpolation(source: int, target: int) -> Tensor:
+    """Matrix [target, source] of bilinear interpolation (half-pixel centres, clamped borders)."""
+    identity = torch.eye(source)[None]
+    return F.interpolate(identity, target, mode="linear", align_corners=False)[0].T

@@ -1,0 +1,69 @@
+"""Set-valued evidence as tensors, and its way to the resolution at which the code is solved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EvidenceBatch:
+    """What is known of each image of a batch (design.md, section 3).
+
+    Attributes:
+        index: uint8 [B, H, W], 0 = nothing known, k = row k of `sets`.
+        sets: float [B, S, C] multi-hot: the classes that remain possible; row 0 all ones.
+        weight: float [B, S], trust in each set; 0 for row 0.
+    """
+
+    index: Tensor
+    sets: Tensor
+    weight: Tensor
+
+    def to(self, device: torch.device) -> EvidenceBatch:
+        """The same evidence on another device."""
+        return EvidenceBatch(self.index.to(device), self.sets.to(device), self.weight.to(device))
+
+
+@dataclass(frozen=True)
+class PooledEvidence:
+    """Evidence by cell. A cell holds at most two different sets, which at 4x4 pixels is nearly always all.
+
+    Attributes:
+        allowed: float [2, B, C, h, w] multi-hot, the set of the highest and of the lowest index in the cell.
+        weight: float [2, B, 1, h, w], the trust in each; 0 where nothing is known.
+        coverage: float [B, 1, h, w], fraction of the cell's pixels that something is known of.
+    """
+
+    allowed: Tensor
+    weight: Tensor
+    coverage: Tensor
+
+
+def pool_evidence(evidence: EvidenceBatch, stride: int) -> PooledEvidence:
+    """Gather evidence into cells of `stride` x `stride` pixels."""
+    rows = evidence.sets.shape[1]
+    index = evidence.index[:, None].float()
+    known = (index > 0).float()
+    highest = F.max_pool2d(index, stride)
+    lowest = rows - F.max_pool2d(known * (rows - index), stride)
+    covered = F.avg_pool2d(known, stride)
+    lowest = lowest * (covered > 0)  # where nothing is known, the maximum above is zero
+    allowed, weight = [], []
+    for chosen in (highest, lowest):
+        cells = chosen[:, 0].long()
+        allowed.append(_rows(evidence.sets, cells).permute(0, 3, 1, 2))
+        weight.append(_rows(evidence.weight[..., None], cells).permute(0, 3, 1, 2))
+    return PooledEvidence(torch.stack(allowed), torch.stack(weight), covered)
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Row `index` [B, h, w] of each image's table [B, S, D] -> [B, h, w, D]."""
+    batch, height, width = index.shape
+    if batch == 1:
+        return table[0][index]
+    image = torch.arange(batch, device=index.device)[:, None, None]
+    return table[image.expand(batch, height, width), index]

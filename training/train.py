@@ -1,0 +1,272 @@
+"""Train a recipe: ``python -m training.train RECIPE [--set field=value ...]``.
+
+Stages run in order. Each leaves ``last.pt`` (to resume from), ``best.pt`` (best mIoU on val) and ``log.csv``
+in ``RUNS/NAME/STAGE``; a run that is started again goes on where it stopped and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from seg_perception.classes import ClassInfo
+from seg_perception.datasets import Sample, open_dataset
+from training.datasets import Batch, Loader
+from training.losses import class_weights
+from training.model import Segmenter
+from training.objectives import OBJECTIVES, Objective
+from training.recipe import Recipe, Stage, load_recipe, override, recipe_names
+
+
+@dataclass(frozen=True)
+class Material:
+    """Decoded samples of one run."""
+
+    train: Sequence[Sample]
+    val: Sequence[Sample]
+    classes: Sequence[ClassInfo]
+
+
+def load_material(recipe: Recipe, root: Path | None) -> Material:
+    """Decode what the recipe trains and is chosen on.
+
+    Where drives are left out, none of their frames is trained on, and val is what remains of the val split.
+    """
+    data = recipe.data
+    train = open_dataset(data.dataset, root, data.split)
+    val = open_dataset(data.dataset, root, "val")
+    samples = [s for s in tqdm(train, "decode train") if s.drive not in data.leave_out]
+    if data.street_frames:
+        drives = max(1, data.street_frames // 4)
+        street = open_dataset(
+            "street", None, "train", frames=data.street_frames, seed=recipe.seed, drives=drives
+        )
+        samples += list(tqdm(street, "render street"))
+    held = [s for s in tqdm(val, "decode val") if s.drive not in data.leave_out]
+    return Material(samples, held, train.classes)
+
+
+class WeightAverage:
+    """Exponential moving average of weights and batch statistics: what is evaluated and exported."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights after one more step; the first steps count for more."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 9))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+
+class StageRun:
+    """One stage of a recipe on its way: steps, averages, evaluates, saves, resumes."""
+
+    def __init__(
+        self, recipe: Recipe, stage: Stage, model: Segmenter, material: Material, folder: Path
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.recipe, self.stage, self.model, self.folder = recipe, stage, model, folder
+        self.material = material
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model.to(self.device, memory_format=torch.channels_last)
+        weights = class_weights(
+            [s.labels for s in material.train], len(material.classes), stage.class_exponent
+        )
+        self.objective: Objective = OBJECTIVES[stage.objective](
+            model, weights.to(self.device), **stage.options
+        )
+        self.loader = Loader(material.train, stage.augmentation, stage.batch_size, recipe.seed)
+        self.optimiser = _optimiser(model, stage)
+        self.average = WeightAverage(model, stage.average)
+        self.epoch = 0
+        self.best = (
+            -math.inf
+        )  # stays so where every val frame is left out: then the last weights count
+
+    @property
+    def steps(self) -> int:
+        """Steps in the whole stage."""
+        return self.stage.epochs * len(self.loader)
+
+    def run(self) -> None:
+        """Train to the end, from wherever the last run stopped, and leave the best weights in the model."""
+        self._resume()
+        torch.manual_seed(self.recipe.seed * 1000 + self.epoch)
+        bar = tqdm(total=self.steps, initial=self.epoch * len(self.loader), desc=self.stage.name)
+        while self.epoch < self.stage.epochs:
+            loss = self._train_epoch(bar)
+            self.epoch += 1
+            due = self.epoch % self.stage.evaluate_every == 0 or self.epoch == self.stage.epochs
+            score = self._evaluate() if due and self.material.val else None
+            self._record(loss, score)
+            self._save(score)
+        bar.close()
+        self.model.load_state_dict(_load(self.folder / "best.pt")["model"])
+
+    def _train_epoch(self, bar: tqdm[Any]) -> float:
+        self.objective.train()
+        total = 0.0
+        for index, batch in enumerate(self.loader.epoch(self.epoch)):
+            step = self.epoch * len(self.loader) + index
+            total += self._step(batch.to(self.device), step)
+            bar.set_postfix(loss=f"{total / (index + 1):.4f}")
+            bar.update()
+        return total / len(self.loader)
+
+    def _step(self, batch: Batch, step: int) -> float:
+        rate = self.stage.learning_rate * schedule(step, self.steps, self.stage.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        rng = np.random.default_rng([self.recipe.seed, step])
+        torch.manual_seed(int(rng.integers(2**31)))
+        with self._autocast():
+            loss = self.objective.loss(batch, rng)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimiser.step()
+        self.average.update(self.model)
+        return float(loss.detach())
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.recipe.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def _evaluate(self) -> float:
+        """What the averaged weights score on val: the figure that `best.pt` is chosen by."""
+        live = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.state)
+        self.model.eval()
+        with torch.no_grad(), self._autocast():
+            score = self.objective.score(self.material.val, self.device)
+        self.model.load_state_dict(live)
+        return score
+
+    def _record(self, loss: float, score: float | None) -> None:
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["epoch", "loss", "score", "unix_time"])
+            shown = "" if score is None else f"{score:.3f}"
+            writer.writerow([self.epoch, f"{loss:.5f}", shown, f"{time.time():.0f}"])
+        if score is not None:
+            tqdm.write(f"{self.stage.name} epoch {self.epoch}: loss {loss:.4f}, score {score:.2f}")
+
+    def _save(self, score: float | None) -> None:
+        if not self.material.val or (score is not None and score > self.best):
+            self.best = self.best if score is None else score
+            _store(
+                {"model": self.average.state, "score": score, "epoch": self.epoch},
+                self.folder / "best.pt",
+            )
+        state = {
+            "epoch": self.epoch,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "average": self.average.state,
+            "updates": self.average.updates,
+            "optimiser": self.optimiser.state_dict(),
+        }
+        _store(state, self.folder / "last.pt")
+
+    def _resume(self) -> None:
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return
+        state = _load(path)
+        self.epoch, self.best = state["epoch"], state["best"]
+        self.model.load_state_dict(state["model"])
+        self.average.state, self.average.updates = state["average"], state["updates"]
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Factor on the learning rate: linear rise, then half a cosine to zero."""
+    rise = max(1, round(steps * warmup))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def train(recipe: Recipe, root: Path | None, runs: Path) -> Segmenter:
+    """Run every stage of a recipe and return the model with the best weights of the last."""
+    torch.manual_seed(recipe.seed)
+    material = load_material(recipe, root)
+    model = Segmenter(len(material.classes), recipe.unary, recipe.code)
+    for stage in recipe.stages:
+        StageRun(recipe, stage, model, material, runs / recipe.name / stage.name).run()
+    return model
+
+
+def _optimiser(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+    learning = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in learning if p.ndim > 1]
+    plain = [p for p in learning if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": stage.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=stage.learning_rate)
+
+
+def _store(state: dict[str, Any], path: Path) -> None:
+    """Write whole or not at all: a run killed here must find its last checkpoint."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("recipe", choices=recipe_names())
+    parser.add_argument("--root", type=Path, help="folder of the dataset")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
+    parser.add_argument(
+        "--leave-out", nargs="*", default=[], help="drives neither trained on nor chosen by"
+    )
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change the recipe"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recipe = override(load_recipe(options.recipe), tuple(options.set))
+    if options.leave_out:
+        data = replace(recipe.data, leave_out=tuple(options.leave_out))
+        recipe = replace(
+            recipe, data=data, name=f"{recipe.name}-without-{'-'.join(options.leave_out)}"
+        )
+    train(recipe, options.root, options.runs)
+
+
+if __name__ == "__main__":
+    main()
