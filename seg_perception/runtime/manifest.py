@@ -138,7 +138,7 @@ class Manifest:
         """
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(
                 f"not JSON ({error}): copy the bundle again or export again"
             ) from None
