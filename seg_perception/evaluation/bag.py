@@ -85,9 +85,11 @@ class BagTopics:
 
     Attributes:
         roles: role by topic, see `BagMessage.role`.
+        types: message type by topic.
     """
 
     roles: Mapping[str, str]
+    types: Mapping[str, str]
 
     @property
     def image(self) -> str:
@@ -127,7 +129,9 @@ class Bag:
         self._reader = _open(Path(self.path))
         try:
             image = _find_image(self._reader, self.image_topic, self.path)
-            self.topics = BagTopics(_roles(self._reader, image))
+            roles = _roles(self._reader, image)
+            types = {c.topic: c.msgtype for c in self._reader.connections if c.topic in roles}
+            self.topics = BagTopics(roles, types)
             self.n_frames = self._reader.topics[image].msgcount
         except BaseException:
             self._reader.close()

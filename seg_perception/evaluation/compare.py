@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from seg_perception.errors import RunnerError
 from seg_perception.evidence.fuse import evidence_inputs, fuse
 from seg_perception.evidence.record import Evidence
 from seg_perception.nearest import resize_nearest
+from seg_perception.perceiver import Frame, Perceiver, fit_image
 from seg_perception.runtime.manifest import EVALUATION_OUTPUTS
 from seg_perception.runtime.runner import Runner
 
@@ -27,12 +27,13 @@ class Comparer:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        self._perceiver = Perceiver(runner)
         self._manifest = runner.bundle.manifest
         known = {spec.name for spec in self._manifest.outputs}
         self._restricted = tuple(name for name in EVALUATION_OUTPUTS if name in known)
 
     def uncorrected(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
-        """Answer a frame without evidence, with what a vehicle would ask for and no more.
+        """Answer a frame without evidence, exactly as a vehicle does.
 
         Args:
             image: uint8 [h,w,3] RGB.
@@ -40,9 +41,8 @@ class Comparer:
         Returns:
             `labels` and `labels_unrefined`, uint8 [h,w] class ids.
         """
-        outputs = self._manifest.default_outputs
-        maps = self._run(image, (), outputs)
-        return {name: maps[name] for name in ("labels", "labels_unrefined")}
+        perception = self._perceiver.perceive(Frame(image, stamp_ns=0))
+        return {"labels": perception.labels, "labels_unrefined": perception.labels_unrefined}
 
     def corrected(
         self,
@@ -80,7 +80,7 @@ class Comparer:
     ) -> dict[str, NDArray[np.uint8]]:
         """Label maps by output, at the size of the image."""
         manifest = self._manifest
-        inputs = {"image": resize_image(image, manifest.height, manifest.width)[None]}
+        inputs = {"image": fit_image(image, manifest.height, manifest.width)[None]}
         if evidence:
             inputs |= evidence_inputs(
                 self._fused(evidence, manifest.height, manifest.width), manifest.max_sets
@@ -108,7 +108,3 @@ class Comparer:
             )
         only = fused.sets.argmax(axis=1).astype(np.uint8)
         return np.where(impossible, only[fused.index], labels)
-
-
-def resize_image(image, height, width):
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -19,7 +19,7 @@ class Answer:
     Attributes:
         labels: uint8 [h,w] class ids, 255 = unlabelled.
         entropy: uint8 [h,w], 255 = knows nothing; None where it was not kept.
-        latency_ms: from the frame's publication to the answer's arrival; None where unknown.
+        latency_ms: from the frame's publication to the mask's; None where unknown.
     """
 
     labels: NDArray[np.uint8]
@@ -29,21 +29,21 @@ class Answer:
 
 @dataclass(frozen=True)
 class ReplayFrame:
-    """A frame of a drive, everything known about it, and the answer to it.
+    """An answered frame of a drive, and everything known about it.
 
     Attributes:
         stamp_ns: of the image.
         image: uint8 [h,w,3] RGB.
         truth: uint8 [h,w] class ids, 255 = void; None where the drive has none.
         evidence: what the node could use for this frame.
-        answer: None for a frame that was dropped.
+        answer: of the node.
     """
 
     stamp_ns: int
     image: NDArray[np.uint8]
     truth: NDArray[np.uint8] | None
     evidence: tuple[Evidence, ...]
-    answer: Answer | None
+    answer: Answer
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Transport:
         mode: how frames were sent, in words.
         sent, answered: frames.
         node: counters of the node by name, as its diagnostics tell them ("dropped").
-        duration_s: from the first frame to the last answer.
+        duration_s: from the first frame to the last answer, wall clock.
         latency_ms: stamp-to-publish of every answered frame: from its publication, which is when a
-            camera stamps it, to the arrival of its mask, both ways through DDS included.
+            camera stamps it, to that of its mask; the way to the node through DDS counts.
         stage_ms: {"p50", "p90", "p99"} of every stage inside the node, by name, from diagnostics.
     """
 

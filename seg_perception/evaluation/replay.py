@@ -29,6 +29,7 @@ from seg_perception.evaluation.scores import (
     BoundaryScore,
     Outcome,
 )
+from seg_perception.nearest import resize_nearest
 
 METHODS = ("unrefined", "refined", "replaced", "corrected")
 
@@ -75,7 +76,7 @@ class ReplayResult:
 
     def to_record(self) -> dict[str, Any]:
         """As plain JSON values; percent and milliseconds, null for what has no value."""
-        return without_nan(
+        record: dict[str, Any] = without_nan(
             {
                 "frames": {
                     "sent": self.transport.sent,
@@ -92,6 +93,7 @@ class ReplayResult:
                 "methods": {name: self._scores(tally) for name, tally in self.tallies.items()},
             }
         )
+        return record
 
     def _scores(self, tally: Tally) -> dict[str, Any]:
         names = [info.name for info in self.classes]
@@ -113,7 +115,7 @@ def score_replay(
     """Score a drive frame by frame.
 
     Args:
-        frames: the drive; it may be endless in memory, each frame is looked at once.
+        frames: the answered frames; each is looked at once, and few are kept.
         transport: of the same drive.
         classes: of the model.
         comparer: answers each frame without the node; None = score only what the node said.
@@ -136,9 +138,7 @@ class Scorer:
         self._gallery = Gallery()
 
     def add(self, frame: ReplayFrame) -> None:
-        """Score one frame; one without an answer is left out, for every method."""
-        if frame.answer is None:
-            return
+        """Score one frame."""
         maps = self._maps(frame, frame.answer.labels)
         accuracy = {} if frame.truth is None else self._score(frame, frame.truth, maps)
         self._given |= given_classes(frame.evidence)
@@ -182,9 +182,10 @@ class Scorer:
         n_classes = len(self._classes)
         accuracy = {}
         for name, labels in maps.items():
+            fitting = resize_nearest(labels, *truth.shape)
             tally = Tally(
-                Outcome.of(labels, truth, known, n_classes),
-                BoundaryScore.of(labels, truth, n_classes),
+                Outcome.of(fitting, truth, known, n_classes),
+                BoundaryScore.of(fitting, truth, n_classes),
             )
             accuracy[name] = tally.outcome.everywhere.pixel_accuracy
             self._tallies[name] = self._tallies[name] + tally if name in self._tallies else tally

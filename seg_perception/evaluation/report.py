@@ -207,7 +207,7 @@ def _pictures(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> Iterator[Pictur
             "correction: put right green, made wrong red",
             _changes(frame.image, frame.truth, maps["refined"], maps["corrected"]),
         )
-    if frame.answer is not None and frame.answer.entropy is not None:
+    if frame.answer.entropy is not None:
         yield _picture("entropy", _heat(frame.answer.entropy))
 
 
@@ -249,7 +249,7 @@ def _picture(name: str, image: NDArray[np.uint8]) -> Picture:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return Picture(name, "data:image/jpeg;base64," + base64.b64encode(jpeg).decode())
+    return Picture(name, "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode())
 
 
 def _number(value: float | None, digits: int = 1) -> str:

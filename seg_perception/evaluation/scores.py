@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.classes import VOID
+from seg_perception.errors import ConfigError
 
 BOUNDARY_TOLERANCE = 0.0075  # of the image diagonal (Csurka et al. 2013)
 
@@ -47,14 +48,19 @@ class ConfusionMatrix:
             n_classes: C.
 
         Raises:
-            ValueError: the two differ in size, or the truth holds a class that there is not.
+            ConfigError: the two differ in size, or the truth holds a class that there is not.
         """
         if labels.shape != truth.shape:
-            raise ValueError(f"labels are {labels.shape}, truth is {truth.shape}; resize one first")
+            raise ConfigError(
+                f"labels are {labels.shape}, truth is {truth.shape}; resize one first"
+            )
         known = truth != VOID
         rows, columns = truth[known].astype(np.intp), labels[known]
         if rows.size and rows.max() >= n_classes:
-            raise ValueError(f"truth holds class {rows.max()}, but there are {n_classes} classes")
+            raise ConfigError(
+                f"truth holds class {rows.max()}, but the classes are 0 to {n_classes - 1}; label "
+                f"by the ids of the bundle's manifest, and void as {VOID}"
+            )
         flat = rows * (n_classes + 1) + np.minimum(columns, n_classes)
         counts = np.bincount(flat, minlength=n_classes * (n_classes + 1))
         return cls(counts.reshape(n_classes, n_classes + 1))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose
 
+from seg_perception.errors import ConfigError
 from seg_perception.evaluation.scores import (
     BoundaryScore,
     ConfusionMatrix,
@@ -81,9 +82,9 @@ def test_the_truth_itself_is_perfect(truth: np.ndarray) -> None:
 
 
 def test_refuses_what_cannot_be_compared() -> None:
-    with pytest.raises(ValueError, match=r"\(2, 2\).*\(2, 3\)"):
+    with pytest.raises(ConfigError, match=r"\(2, 2\).*\(2, 3\)"):
         ConfusionMatrix.of(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 2)
-    with pytest.raises(ValueError, match="class 7"):
+    with pytest.raises(ConfigError, match="class 7"):
         ConfusionMatrix.of(np.zeros((2, 2), np.uint8), np.full((2, 2), 7, np.uint8), 2)
 
 

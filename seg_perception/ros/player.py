@@ -1,0 +1,277 @@
+"""Plays a bag into the real node, over real DDS, and keeps its answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import rclpy
+from nav_msgs.msg import Path as PathMessage
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.publisher import Publisher
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+from seg_perception.errors import ReplayError
+from seg_perception.evaluation.bag import COMPRESSED_TYPE, Bag, BagFrame
+from seg_perception.evaluation.drive import Transport
+from seg_perception.ros.listener import Listener, Mask, PackedMap
+from seg_perception.ros.node_process import NodeProcess
+
+MESSAGES = {
+    "sensor_msgs/msg/Image": Image,
+    "sensor_msgs/msg/CompressedImage": CompressedImage,
+    "sensor_msgs/msg/CameraInfo": CameraInfo,
+    "sensor_msgs/msg/PointCloud2": PointCloud2,
+    "nav_msgs/msg/Path": PathMessage,
+}
+EVIDENCE_LEAD_S = 0.01
+"""Lock-step: DDS keeps no order between topics, so evidence gets this head start on its image."""
+SETTLE_S = 0.3
+"""Once the image is subscribed: the other topics' discovery messages are on their way."""
+MAX_SILENCE = 3
+"""Frames in a row without an answer after which lock-step gives up."""
+MAX_ENTROPIES = 128
+SPIN_S = 0.02
+NODE_INPUTS = {"image": "image", "camera_info": "camera_info"}
+DIAGNOSTICS_PERIOD_S = 0.5
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """How to play.
+
+    Attributes:
+        rate_hz: frames a second; None = by the bag's stamps if `paced`, else lock-step: each frame
+            waits for the answer to the one before.
+        paced: send at the pace of the bag's stamps.
+        evidence: whether the node gets the bag's evidence.
+        frames: only the first so many; None = all.
+        parameters: of the node, by name.
+        start_timeout_s: for the node to come up.
+        answer_timeout_s: for an answer.
+    """
+
+    rate_hz: float | None = None
+    paced: bool = False
+    evidence: bool = True
+    frames: int | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    start_timeout_s: float = 60.0
+    answer_timeout_s: float = 10.0
+
+    @property
+    def lock_step(self) -> bool:
+        """Whether each frame waits for the answer to the one before."""
+        return self.rate_hz is None and not self.paced
+
+    @property
+    def mode(self) -> str:
+        """In words."""
+        if self.lock_step:
+            return "Each frame waits for the answer to the one before"
+        return "At the pace of the bag" if self.paced else f"At {self.rate_hz:g} frames a second"
+
+
+@dataclass(frozen=True)
+class PlayLog:
+    """What came of a drive.
+
+    Attributes:
+        transport: counts and latencies.
+        masks: the answers by the image's stamp in nanoseconds.
+        entropies: of some of them.
+        latency_ms: from the publication of the image to that of the mask, by the image's stamp.
+        with_evidence: whether the node got the bag's evidence.
+    """
+
+    transport: Transport
+    masks: Mapping[int, Mask]
+    entropies: Mapping[int, PackedMap]
+    latency_ms: Mapping[int, float]
+    with_evidence: bool
+
+
+def play(
+    bag: Bag,
+    bundle: Path,
+    options: PlayOptions,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PlayLog:
+    """Start the node with a bundle, play a bag into it, stop it.
+
+    Args:
+        bag: opened.
+        bundle: folder of the model bundle.
+        options: see there.
+        progress: told the frames sent and their number.
+
+    Raises:
+        ReplayError: the node does not come up, dies, or does not answer.
+        BagError: the bag cannot be read.
+    """
+    parameters = {"diagnostics_period": str(DIAGNOSTICS_PERIOD_S), **options.parameters}
+    with NodeProcess(bundle, parameters) as process:
+        player = _Player(bag, process, options)
+        try:
+            player.wait_for_node()
+            return player.play(progress)
+        finally:
+            player.close()
+
+
+class _Player:
+    """Publishers of a bag's topics, beside a listener to the node's answers."""
+
+    def __init__(self, bag: Bag, process: NodeProcess, options: PlayOptions) -> None:
+        self._bag, self._process, self._options = bag, process, options
+        self._total = min(bag.n_frames, options.frames or bag.n_frames)
+        self._context = Context()
+        rclpy.init(context=self._context, domain_id=process.domain_id)
+        self._node = rclpy.create_node(
+            "player", context=self._context, namespace=process.namespace, use_global_arguments=False
+        )
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._sent_ns: dict[int, int] = {}
+        self._shown: set[int] = set()
+        self._listener = Listener(self._node, process.node_name, self._shown.__contains__)
+        self._publishers = {
+            topic: self._publisher(topic, role)
+            for topic, role in bag.topics.roles.items()
+            if role in ("image", "camera_info") or (options.evidence and role != "truth")
+        }
+
+    def close(self) -> None:
+        """Leave the domain."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def wait_for_node(self) -> None:
+        """Wait until the node listens to images and its answers are heard.
+
+        Raises:
+            ReplayError: it dies, or time is up.
+        """
+        images = self._publishers[self._bag.topics.image]
+        mask = f"{self._process.node_name}/mask"
+
+        def ready() -> bool:
+            return bool(images.get_subscription_count() and self._node.count_publishers(mask))
+
+        if not self._spin_until(ready, self._options.start_timeout_s):
+            said = "" if self._listener.report is None else f" ({self._listener.report.message})"
+            raise ReplayError(
+                f"the node did not listen to {images.topic_name} within "
+                f"{self._options.start_timeout_s:g} s{said}; give it more with --timeout, or see "
+                f"its log:\n{self._process.log_tail()}"
+            )
+        self._spin_until(lambda: False, SETTLE_S)
+
+    def play(self, progress: Callable[[int, int], None]) -> PlayLog:
+        """Send the frames and gather the answers.
+
+        Raises:
+            ReplayError: the node dies, or stops answering.
+        """
+        start_s = time.monotonic()
+        silence = 0
+        stride = -(-self._total // MAX_ENTROPIES)
+        for i, frame in enumerate(islice(self._bag.frames(), self._total)):
+            if i % stride == 0:
+                self._shown.add(frame.stamp_ns)
+            self._spin_until(lambda: False, self._turn_s(i, frame) - (time.monotonic() - start_s))
+            self._send(frame)
+            if self._options.lock_step:
+                silence = 0 if self._wait_for_answer(frame.stamp_ns) else silence + 1
+                self._check_silence(silence)
+            progress(i + 1, self._total)
+        # The newest frame is never dropped, so that its answer ends the drive.
+        self._wait_for_answer(max(self._sent_ns))
+        self._wait_for_last_words()
+        return self._log()
+
+    def _turn_s(self, i: int, frame: BagFrame) -> float:
+        """When frame i is due, in seconds after the first."""
+        if self._options.rate_hz is not None:
+            return i / self._options.rate_hz
+        if not self._options.paced:
+            return 0.0
+        return (frame.stamp_ns - min(self._sent_ns, default=frame.stamp_ns)) / 1e9
+
+    def _send(self, frame: BagFrame) -> None:
+        """Publish what belongs to a frame, then the frame."""
+        wanted = [message for message in frame.before if message.topic in self._publishers]
+        for message in wanted:
+            self._publishers[message.topic].publish(message.data)
+        if wanted and self._options.lock_step:
+            self._spin_until(lambda: False, EVIDENCE_LEAD_S)
+        self._sent_ns[frame.stamp_ns] = time.time_ns()
+        self._publishers[frame.image.topic].publish(frame.image.data)
+
+    def _wait_for_answer(self, stamp_ns: int) -> bool:
+        masks = self._listener.masks
+        return self._spin_until(lambda: stamp_ns in masks, self._options.answer_timeout_s)
+
+    def _wait_for_last_words(self) -> None:
+        """Wait for diagnostics that count all frames, and for the last entropy map."""
+        counted = len(self._listener.masks)
+        self._spin_until(
+            lambda: self._listener.counts().get("frames.answered", 0) >= counted,
+            4 * DIAGNOSTICS_PERIOD_S,
+        )
+
+    def _check_silence(self, silence: int) -> None:
+        if silence >= MAX_SILENCE:
+            said = "nothing" if self._listener.report is None else self._listener.report.message
+            raise ReplayError(
+                f"the node did not answer {silence} frames in a row within "
+                f"{self._options.answer_timeout_s:g} s each; its diagnostics say: {said}; "
+                f"its log:\n{self._process.log_tail()}"
+            )
+
+    def _spin_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Let messages come in until `done` (then True) or time is up.
+
+        Raises:
+            ReplayError: the node has died.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                return False
+            self._process.check_alive()
+            self._executor.spin_once(timeout_sec=min(remaining_s, SPIN_S))
+        return True
+
+    def _publisher(self, topic: str, role: str) -> Publisher:
+        """A publisher of the node's input that a recorded topic stands for."""
+        msgtype = self._bag.topics.types[topic]
+        name = NODE_INPUTS.get(role, f"evidence/{role}")
+        if msgtype == COMPRESSED_TYPE:
+            name += "/compressed"
+        return self._node.create_publisher(MESSAGES[msgtype], name, qos_profile_sensor_data)
+
+    def _log(self) -> PlayLog:
+        masks = {s: mask for s, mask in self._listener.masks.items() if s in self._sent_ns}
+        latency_ms = {
+            stamp: (mask.published_ns - self._sent_ns[stamp]) / 1e6 for stamp, mask in masks.items()
+        }
+        ended_ns = max((mask.published_ns for mask in masks.values()), default=0)
+        transport = Transport(
+            mode=self._options.mode,
+            sent=len(self._sent_ns),
+            answered=len(masks),
+            node=self._listener.counts(),
+            duration_s=max(0.0, (ended_ns - min(self._sent_ns.values())) / 1e9),
+            latency_ms=tuple(latency_ms.values()),
+            stage_ms=self._listener.stages(),
+        )
+        entropies = self._listener.entropies
+        return PlayLog(transport, masks, entropies, latency_ms, self._options.evidence)
