@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from seg_perception.datasets.camvid import CamVid
@@ -19,6 +20,7 @@ def open_dataset(
     split: str = "train",
     *,
     frames: int | None = None,
+    drives: Collection[str] | None = None,
     seed: int = 0,
     height: int | None = None,
     width: int | None = None,
@@ -30,6 +32,7 @@ def open_dataset(
         root: the folder of a recorded dataset; rendered ones need none.
         split: "train", "val" or "test".
         frames: how many frames; None = all.
+        drives: only these of a recorded dataset; None = all.
         seed: of a rendered dataset.
         height: of a rendered dataset's frames in pixels; recorded ones keep their own size.
         width: likewise.
@@ -40,5 +43,5 @@ def open_dataset(
     if name == "camvid":
         if root is None:
             raise DatasetError("camvid needs the folder it lies in; give its root")
-        return CamVid(root, split, frames=frames)
+        return CamVid(root, split, drives=drives, frames=frames)
     raise DatasetError(f"no dataset '{name}'; there are {', '.join(DATASET_NAMES)}")
