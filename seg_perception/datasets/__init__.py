@@ -7,11 +7,14 @@ from pathlib import Path
 
 from seg_perception.datasets.camvid import CamVid
 from seg_perception.datasets.sample import Camera, Dataset, Sample
+from seg_perception.datasets.street import Street
 from seg_perception.errors import DatasetError
 
-__all__ = ["DATASET_NAMES", "CamVid", "Camera", "Dataset", "Sample", "open_dataset"]
+__all__ = ["DATASET_NAMES", "CamVid", "Camera", "Dataset", "Sample", "Street", "open_dataset"]
 
-DATASET_NAMES = ("camvid",)
+DATASET_NAMES = ("camvid", "street")
+STREET_SPLITS = {"train": 8, "val": 100, "test": 100}
+"""Frames of one drive: many short drives to train on, long ones to replay."""
 
 
 def open_dataset(
@@ -28,10 +31,10 @@ def open_dataset(
     """Open a dataset by name.
 
     Args:
-        name: "camvid".
+        name: "camvid" (recorded) or "street" (rendered).
         root: the folder of a recorded dataset; rendered ones need none.
         split: "train", "val" or "test".
-        frames: how many frames; None = all.
+        frames: how many frames; None = all of a recorded dataset, 100 of a rendered one.
         drives: only these of a recorded dataset; None = all.
         seed: of a rendered dataset.
         height: of a rendered dataset's frames in pixels; recorded ones keep their own size.
@@ -44,4 +47,15 @@ def open_dataset(
         if root is None:
             raise DatasetError("camvid needs the folder it lies in; give its root")
         return CamVid(root, split, drives=drives, frames=frames)
+    if name == "street":
+        return _street(split, frames or 100, seed, height or 360, width or 480)
     raise DatasetError(f"no dataset '{name}'; there are {', '.join(DATASET_NAMES)}")
+
+
+def _street(split: str, frames: int, seed: int, height: int, width: int) -> Street:
+    """A split of its own for each name: the same seed gives other streets in each."""
+    if split not in STREET_SPLITS:
+        raise DatasetError(f"street has no split {split!r}; choose of {', '.join(STREET_SPLITS)}")
+    n_drives = -(-frames // STREET_SPLITS[split])
+    own_seed = 3 * seed + list(STREET_SPLITS).index(split)
+    return Street(frames, own_seed, height, width, n_drives)

@@ -36,27 +36,38 @@ class Camera:
     height_m: float
     pitch_rad: float
 
+    def to_optical(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Turn points of the vehicle frame into the camera's optical frame (REP 103).
+
+        Args:
+            points: [N, 3] metres, vehicle frame.
+
+        Returns:
+            float64 [N, 3] metres: right, down, and forward along the optical axis.
+        """
+        x, y, z = np.asarray(points, np.float64).T
+        up = z - self.height_m
+        cos, sin = np.cos(self.pitch_rad), np.sin(self.pitch_rad)
+        return np.stack([-y, -x * sin - up * cos, x * cos - up * sin], axis=1)
+
     def project(
         self, points: NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Project points of the vehicle frame into the image.
 
         Args:
-            points: [N,3] metres, vehicle frame.
+            points: [N, 3] metres, vehicle frame.
 
         Returns:
-            pixels: float64 [N,2] (column, row); meaningless where depth is not positive.
+            pixels: float64 [N, 2] (column, row); meaningless where the depth is not positive.
             depth: float64 [N] metres along the optical axis.
         """
-        x, y, z = np.asarray(points, np.float64).T
-        up = z - self.height_m
-        cos, sin = np.cos(self.pitch_rad), np.sin(self.pitch_rad)
-        depth = x * cos - up * sin
-        below_axis = -x * sin - up * cos
+        right, down, depth = self.to_optical(points).T
         with np.errstate(divide="ignore", invalid="ignore"):
-            column = self.cx - self.fx * y / depth
-            row = self.cy + self.fy * below_axis / depth
-        return np.stack([column, row], axis=1), depth
+            pixels = np.stack(
+                [self.cx + self.fx * right / depth, self.cy + self.fy * down / depth], axis=1
+            )
+        return pixels, depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +78,12 @@ class Sample:
         name: unique within its dataset, fit for a file name.
         drive: the recording it belongs to; frames of one drive follow each other in time.
         stamp_ns: time since the start of the recording's clock in nanoseconds.
-        image: uint8 [H,W,3] RGB.
-        labels: uint8 [H,W] class ids, 255 = void.
-        depth: float32 [H,W] metres along the optical axis (REP 118), inf where
+        image: uint8 [H, W, 3] RGB.
+        labels: uint8 [H, W] class ids, 255 = void.
+        depth: float32 [H, W] metres along the optical axis (REP 118), inf where
             nothing is hit; or None.
         camera: the camera that took the image, or None where it is not known.
-        lane_left, lane_right: float32 [N,3] borders of the ego lane in metres, near to far, in the
+        lane_left, lane_right: float32 [N, 3] borders of the ego lane in metres, near to far, in the
             vehicle frame of `Camera`; or None.
     """
 
