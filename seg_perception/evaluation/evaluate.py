@@ -89,7 +89,7 @@ class ScoredFrame:
 
 
 def evidence_cases(
-    class_names: Sequence[str], kind: str | None, classes: Sequence[ClassInfo]
+    class_names: Sequence[str] | None, kind: str | None, classes: Sequence[ClassInfo]
 ) -> tuple[EvidenceCase, ...]:
     """Read `--evidence` and `--evidence-kind`.
 
@@ -97,19 +97,22 @@ def evidence_cases(
     classes are given too, under theirs as well, where they are what "others" leaves out.
 
     Args:
-        class_names: the classes to give; none = no evidence, unless the kind needs none.
+        class_names: the classes to give, one after the other; None = not said, () = none.
         kind: None = "positive".
         classes: of the dataset.
 
     Raises:
-        ConfigError: unknown class or kind.
+        ConfigError: unknown class or kind, or a kind that needs a class and nothing said.
     """
+    if class_names is None and kind is not None and parse_kind(kind).of_one_class:
+        raise ConfigError(f"evidence kind {kind!r} speaks about one class; name it by --evidence")
+    names = class_names or ()
     chosen = DEFAULT_KIND if kind is None else kind
     parsed = parse_kind(chosen)
-    ids = class_ids(classes, class_names)
+    ids = class_ids(classes, names)
     cases = [
         EvidenceCase(name, chosen, class_id if parsed.of_one_class else None, (class_id,))
-        for name, class_id in zip(class_names, ids, strict=True)
+        for name, class_id in zip(names, ids, strict=True)
     ]
     if not parsed.of_one_class:
         given = class_ids(classes, ("road",)) if parsed.name == "ego_lane" else ()

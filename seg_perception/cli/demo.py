@@ -1,0 +1,39 @@
+"""`seg-perception demo`: see the node work, on a rendered street or on a real drive."""
+
+from __future__ import annotations
+
+import argparse
+
+from seg_perception.cli.console import bar, out
+from seg_perception.cli.opening import HEIGHT, WIDTH
+from seg_perception.cli.replay import node_parameters, open_bundle, replay_bag, show
+from seg_perception.datasets import Dataset, open_dataset
+from seg_perception.evaluation.make_bag import BagOptions, make_bag
+from seg_perception.ros.player import PlayOptions
+
+STREET_FRAMES = 60
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make a bag, play it through the node with lane evidence, score it, write the report.
+
+    Raises:
+        SegPerceptionError: the data is not there, or the node does not answer.
+    """
+    bundle = open_bundle(args.bundle)
+    dataset = _dataset(args)
+    bag = args.out / "drive"
+    with bar(f"making a bag of {dataset.name}") as progress:
+        make_bag(dataset, bag, BagOptions(overwrite=True), progress)
+    out.print(f"drive: {len(dataset)} frames of {dataset.name}, {bag}", markup=False)
+    options = PlayOptions(parameters=node_parameters(args))
+    result = replay_bag(bag, bundle, args, options)
+    drive = "a rendered street" if args.camvid is None else f"CamVid val in {args.camvid}"
+    show(result, bundle, drive, args.out / "scores.json", args.out / "report.html")
+
+
+def _dataset(args: argparse.Namespace) -> Dataset:
+    if args.camvid is not None:
+        return open_dataset("camvid", args.camvid, "val", frames=args.frames)
+    frames = args.frames or STREET_FRAMES
+    return open_dataset("street", None, "val", frames=frames, height=HEIGHT, width=WIDTH)

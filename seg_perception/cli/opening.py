@@ -1,0 +1,45 @@
+"""Opening what the options of several commands name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from seg_perception.datasets import Dataset, open_dataset
+from seg_perception.runtime.bundle import Bundle
+from seg_perception.runtime.runner import Runner, open_runner
+
+HEIGHT, WIDTH = 360, 480  # of rendered frames: CamVid's
+
+
+def dataset_of(args: argparse.Namespace) -> Dataset:
+    """The dataset of --dataset, --root, --split, --drives, --limit and --seed.
+
+    Raises:
+        DatasetError: it is not there, or not as it should be.
+    """
+    return open_dataset(
+        args.dataset,
+        args.root,
+        args.split,
+        frames=args.limit,
+        drives=args.drives,
+        seed=args.seed,
+        height=HEIGHT,
+        width=WIDTH,
+    )
+
+
+@contextmanager
+def runner_of(args: argparse.Namespace, bundle: Bundle) -> Iterator[Runner]:
+    """The runner of --runner and --threads, closed in the end.
+
+    Raises:
+        RunnerError: there is no such runner here.
+    """
+    runner = open_runner(bundle, args.runner, threads=args.threads)
+    try:
+        yield runner
+    finally:
+        runner.close()

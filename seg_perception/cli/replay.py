@@ -1,0 +1,140 @@
+"""`seg-perception replay`: play a bag into the real node, or listen to a running one; score it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+
+from seg_perception.classes import class_ids
+from seg_perception.cli.console import bar, out
+from seg_perception.cli.opening import runner_of
+from seg_perception.errors import ConfigError
+from seg_perception.evaluation.bag import Bag
+from seg_perception.evaluation.compare import Comparer
+from seg_perception.evaluation.plain import write_json
+from seg_perception.evaluation.replay import ReplayResult, Scorer
+from seg_perception.evaluation.report import write_report
+from seg_perception.evaluation.tables import replay_tables
+from seg_perception.ros.live import Live, LiveOptions
+from seg_perception.ros.parameters import Settings
+from seg_perception.ros.player import PlayOptions, play
+from seg_perception.ros.recorded import EvidenceMemory, replayed_frames
+from seg_perception.ros.share import share_path
+from seg_perception.runtime.bundle import Bundle, load_bundle
+
+DEFAULT_BUNDLE = "models/default"
+
+
+def run(args: argparse.Namespace) -> None:
+    """Replay or listen, print, write what was asked for.
+
+    Raises:
+        SegPerceptionError: the bag, the bundle or the node is not what it should be.
+    """
+    bundle = open_bundle(args.bundle)
+    if args.live:
+        result, drive = _listen(args, bundle), f"live from {args.node}"
+    else:
+        result, drive = replay_bag(args.bag, bundle, args, _play_options(args)), str(args.bag)
+    show(result, bundle, drive, args.json, args.report)
+
+
+def open_bundle(path: Path | None) -> Bundle:
+    """The bundle of --bundle; None = the one that comes with the package.
+
+    Raises:
+        BundleError: it is not intact.
+        ConfigError: the package came without one.
+    """
+    return load_bundle(share_path(DEFAULT_BUNDLE) if path is None else path)
+
+
+def replay_bag(
+    path: Path, bundle: Bundle, args: argparse.Namespace, options: PlayOptions
+) -> ReplayResult:
+    """Play a bag through the node, then score what it answered.
+
+    Args:
+        path: of the bag.
+        bundle: for the node, and for what it is compared with.
+        args: --runner and --threads for both, and --image-topic.
+        options: how to play.
+
+    Raises:
+        SegPerceptionError: the bag cannot be read, or the node does not answer.
+    """
+    with Bag(path, getattr(args, "image_topic", None)) as bag:
+        with bar("driving") as progress:
+            log = play(bag, bundle.path, options, progress)
+        with runner_of(args, bundle) as runner, bar("scoring") as progress:
+            scorer = Scorer(bundle.manifest.classes, Comparer(runner))
+            frames = replayed_frames(bag, log, _memory(bundle, options.parameters))
+            for i, frame in enumerate(frames, start=1):
+                scorer.add(frame)
+                progress(i, log.transport.answered)
+    return scorer.result(log.transport)
+
+
+def node_parameters(args: argparse.Namespace) -> dict[str, str]:
+    """Parameters of the node that --runner and --threads stand for."""
+    threads = {} if args.threads is None else {"threads": str(args.threads)}
+    return {"runner": args.runner, **threads}
+
+
+def show(
+    result: ReplayResult, bundle: Bundle, drive: str, json: Path | None, report: Path | None
+) -> None:
+    """Print the tables; write JSON and report where they are wanted.
+
+    Raises:
+        SegPerceptionError: a file cannot be written.
+    """
+    out.print(*replay_tables(result))
+    if json is not None:
+        write_json(result.to_record(), json)
+        out.print(f"figures: {json}", markup=False)
+    if report is not None:
+        about = {"drive": drive, "model": f"{bundle.manifest.name} ({bundle.digest[:12]})"}
+        write_report(result, report, "Segmentation replay", about)
+        out.print(f"report: {report}", markup=False)
+
+
+def _play_options(args: argparse.Namespace) -> PlayOptions:
+    return PlayOptions(
+        rate_hz=args.rate if isinstance(args.rate, float) else None,
+        paced=args.rate == "bag",
+        evidence=not args.no_evidence,
+        frames=args.frames,
+        parameters={**node_parameters(args), **dict(args.param)},
+        start_timeout_s=args.timeout,
+    )
+
+
+def _listen(args: argparse.Namespace, bundle: Bundle) -> ReplayResult:
+    options = LiveOptions(args.node, args.image_topic, args.frames, args.timeout, args.idle)
+    comparing = runner_of(args, bundle) if args.compare else nullcontext()
+    with comparing as runner, Live(options, _memory(bundle, dict(args.param))) as live:
+        scorer = Scorer(bundle.manifest.classes, None if runner is None else Comparer(runner))
+        with bar(f"listening to {args.node}, Ctrl-C to end") as progress:
+            for i, frame in enumerate(live.frames(), start=1):
+                scorer.add(frame)
+                progress(i, args.frames or i)
+        return scorer.result(live.transport())
+
+
+def _memory(bundle: Bundle, parameters: Mapping[str, str]) -> EvidenceMemory:
+    """Takes evidence as a node with these parameters does."""
+    manifest = bundle.manifest
+    if not manifest.takes_evidence:
+        return EvidenceMemory(manifest.n_classes, ())
+    usual = Settings()
+    lanes = parameters.get("evidence.lane_mask.classes", ",".join(usual.lane_mask_classes))
+    names = [name.strip(" '\"") for name in lanes.strip("[]").split(",")]
+    try:
+        lane_ids = class_ids(manifest.classes, names)
+    except ConfigError:
+        lane_ids = ()  # the node says so, and goes without
+    max_age_s = float(parameters.get("evidence_max_age", usual.evidence_max_age))
+    return EvidenceMemory(manifest.n_classes, lane_ids, max_age_s)
