@@ -1,0 +1,63 @@
+"""What the documents promise exists, and what exists is documented."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seg_perception.cli.parser import build_parser
+from seg_perception.ros.diagnostics import STAGES
+from seg_perception.ros.parameters import Settings, parameter_name
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
+NODE = (ROOT / "docs" / "node.md").read_text()
+
+
+def test_every_parameter_is_documented_with_its_default() -> None:
+    row = re.compile(r"^\| `([\w.]+)` \| `(.+?)` \| [^|]*\| (?:start|configure|any)", re.M)
+    documented = {name: json.loads(default) for name, default in row.findall(NODE)}
+    assert documented == {parameter_name(f): _plain(f.default) for f in fields(Settings)}
+
+
+def _plain(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else default
+
+
+def test_every_stage_is_documented() -> None:
+    section = NODE.split("Stages: ")[1]
+    assert [stage for stage in STAGES if f"`{stage}`" not in section] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
+    local = [target for target in targets if not re.match(r"\w+:", target)]
+    assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+def test_readme_names_every_folder() -> None:
+    command = ["git", "-C", str(ROOT), "ls-files"]
+    listing = subprocess.run(command, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout: folders of the project cannot be told from others")
+    folders = {line.split("/")[0] for line in listing.stdout.splitlines() if "/" in line}
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in sorted(folders) if f"{name}/" not in readme] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_parse(document: Path) -> None:
+    text = document.read_text().replace("\\\n", " ")
+    commands = re.findall(r"^(?:\.venv/bin/)?seg-perception (.+)$", text, re.M)
+    for line in commands:
+        build_parser().parse_args(
+            shlex.split(line, comments=True)
+        )  # exits on what it does not know
