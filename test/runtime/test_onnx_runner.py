@@ -219,6 +219,12 @@ def test_a_model_deleted_after_loading_is_named(folder: Path) -> None:
         OnnxRunner(bundle)
 
 
+@pytest.mark.parametrize("threads", [0, -1])
+def test_fewer_than_one_thread_is_refused(original: Path, threads: int) -> None:
+    with pytest.raises(RunnerError, match=f"{threads} threads: give at least 1"):
+        OnnxRunner(load_bundle(original), threads=threads)
+
+
 def test_the_best_runner_says_why(original: Path) -> None:
     runner = open_best(load_bundle(original))
     assert runner.name in ("onnx-cpu", "onnx-cuda")
