@@ -4,10 +4,12 @@ This package is what ships to the vehicle: numpy, rclpy and a runtime, never tor
 trained by the `training` package of the same repository and arrive here as a bundle
 (`seg_perception.runtime.bundle`). The rooms, from the bottom up:
 
-- `errors`, `classes`, `timing`: what everything else agrees on
+- `errors`, `classes`, `timing`, `mailbox`, `nearest`: leaves that any room may use
 - `evidence`: what the vehicle knows, as set-valued labels
 - `runtime`: from a bundle to an answer
+- `overlay`: pictures for people
 - `perceiver`: frame and evidence in, `Perception` out
+- `datasets`: labelled drives, read or rendered
 - `evaluation`: scores, bags, replay, report
 - `ros`: the only room that knows ROS
 - `cli`: the command `seg-perception`
