@@ -29,7 +29,7 @@ MESSAGES = {
     "sensor_msgs/msg/PointCloud2": PointCloud2,
     "nav_msgs/msg/Path": PathMessage,
 }
-EVIDENCE_LEAD_S = 0.01
+EVIDENCE_LEAD_S = 0.03
 """Lock-step: DDS keeps no order between topics, so evidence gets this head start on its image."""
 SETTLE_S = 0.3
 """Once the image is subscribed: the other topics' discovery messages are on their way."""
