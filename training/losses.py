@@ -1,4 +1,4 @@
-"""Losses. All take scores (log domain, higher is better), ignore void and average over what remains."""
+"""Losses: of scores (log domain, higher is better), without void, averaged over what remains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-VOID = 255
+from seg_perception.classes import VOID
 
 
 def class_weights(label_maps: Sequence[NDArray[np.uint8]], classes: int, exponent: float) -> Tensor:
@@ -52,10 +52,11 @@ def uncertain_cross_entropy(
     draws: int = 2,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Cross-entropy of the mean probability over noisy scores (paper 004, Eq. 3-4 with the signs of NOTES.md).
+    """Cross-entropy of the mean probability over noisy scores (paper 004, Eq. 3-4).
 
-    ``s = scores + uncertainty * eps``, eps ~ N(0, I); the loss is ``-log mean_t softmax(s_t)``, so the
-    network may lower its loss on a pixel it cannot decide by admitting a large standard deviation.
+    ``s = scores + uncertainty * eps``, eps ~ N(0, I); the loss is ``-log mean_t softmax(s_t)``, so
+    the network may lower its loss on a pixel it cannot decide by admitting a large deviation. Eq. 4
+    is a log-likelihood: it is negated here.
 
     Args:
         scores: float [B, C, h, w].
@@ -75,6 +76,6 @@ def uncertain_cross_entropy(
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, I)), summed over the code: float [B].
 
-    Paper 004's Eq. 2 lacks the factor 1/2 and reads sigma as a variance (NOTES.md).
+    Paper 004's Eq. 2 lacks the factor 1/2 and reads sigma as a variance: it is twice this.
     """
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)

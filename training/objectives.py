@@ -19,7 +19,7 @@ from training.datasets.evidence import EvidenceSampler, collate
 from training.losses import gaussian_kl, uncertain_cross_entropy
 from training.model import Segmenter
 from training.networks import UnaryOutput
-from training.refiners import EvidenceBatch, pool_evidence
+from training.refiners import CodeState, EvidenceBatch, pool_evidence
 
 CORRECTION_KINDS = (
     ("ego_lane", "road"),
@@ -34,10 +34,10 @@ class Objective(Protocol):
     """What a stage needs to know."""
 
     def train(self) -> None:
-        """Put the modules that learn into training mode and the frozen ones into evaluation mode."""
+        """Put the modules that learn into training mode, the frozen ones into evaluation mode."""
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """Scalar to minimise. `rng` decides all that is random but the draws of torch's own generator."""
+        """Scalar to minimise; `rng` and torch's own generator decide all that is random."""
 
     def score(self, samples: Sequence[Sample], device: torch.device) -> float:
         """What the best weights are chosen by, higher is better."""
@@ -56,10 +56,12 @@ class Unary:
         model.unary.requires_grad_(True)
 
     def train(self) -> None:
+        """The unary network learns."""
         self.model.eval()
         self.model.unary.train()
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """Mean over the pixels, weighted by class."""
         unary = self.model.unary(batch.image.contiguous(memory_format=torch.channels_last))
         labels = batch.labels[:, ::2, ::2]
         scores, uncertainty = (
@@ -80,39 +82,40 @@ class Unary:
 
 
 class CodeSolver:
-    """Trains the decoder *through* the solver: evidence in, Gauss-Newton unrolled, loss on every pixel.
+    """Trains the decoder *through* the solver: evidence in, Gauss-Newton, loss on every pixel.
 
-    A plain VAE learns a code that explains segmentations; this learns one that, set from what little a
-    vehicle knows, improves what it does not know. The unary network stays as it is. The loss is the
-    corrected scores' cross-entropy, plus `harm` times what correction made worse, pixel by pixel.
+    A plain VAE learns a code that explains segmentations; this learns one that, set from what
+    little a vehicle knows, improves what it does not know. The unary network's weights stay as they
+    are, but its dropout is on, so that it errs here as on new drives. The loss is the corrected
+    scores' cross-entropy, plus `harm` times what correction made worse, pixel by pixel.
 
     Args:
         harm: weight of the penalty on pixels that correction makes worse.
         inside: weight of pixels that have evidence themselves.
-        dropout: share of the unary network's features dropped, so that it errs here as on new drives.
+
+    Raises:
+        ValueError: the model has no code.
     """
 
     def __init__(
-        self,
-        model: Segmenter,
-        weights: Tensor,
-        harm: float = 1.0,
-        inside: float = 0.3,
-        dropout: float = 0.1,
+        self, model: Segmenter, weights: Tensor, harm: float = 1.0, inside: float = 0.3
     ) -> None:
-        assert model.code is not None, "the recipe has no code to train"
+        if model.code is None:
+            raise ValueError("there is no code to train: give the recipe code=CodeConfig()")
         self.model, self.code, self.weights = model, model.code, weights
-        self.harm, self.inside, self.dropout = harm, inside, dropout
+        self.harm, self.inside = harm, inside
         self.sampler = EvidenceSampler(CAMVID_CLASSES, CAMVID_GROUPS)
         model.requires_grad_(False)
         model.code.requires_grad_(True)
 
     def train(self) -> None:
+        """The code learns; of the unary network only dropout is on."""
         self.model.eval()
         self.code.train()
         self.model.unary.dropout.train()
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """Mean over the scores' cells, weighted by class and by what is known."""
         with torch.no_grad():
             unary = self.model.unary(batch.image.contiguous(memory_format=torch.channels_last))
         evidence = self.sampler.batch(batch.labels.cpu().numpy().astype(np.uint8), rng)
@@ -140,7 +143,7 @@ class CodeSolver:
         return self.code.scores(prepared, state)
 
     def score(self, samples: Sequence[Sample], device: torch.device) -> float:
-        """Mean over the kinds of evidence of the errors *outside* it that correction removes, percent."""
+        """Percent of the errors *outside* the evidence that correction removes, mean over kinds."""
         return float(
             np.mean([r["removed"] for r in self.corrections(samples[::3], device).values()])
         )
@@ -148,7 +151,7 @@ class CodeSolver:
     def corrections(
         self, samples: Sequence[Sample], device: torch.device
     ) -> dict[str, dict[str, float]]:
-        """For each kind of evidence: percent of the outside errors removed, and outside mIoU gained."""
+        """For each kind of evidence, percent of outside errors removed and outside mIoU gained."""
         classes = self.model.classes
         names = [info.name for info in CAMVID_CLASSES]
         pairs: dict[str, list[Outcome]] = {}
@@ -172,36 +175,40 @@ class CodeSolver:
                 found = [Outcome.of(x, sample.labels, known, classes) for x in (before, after)]
                 label = f"{kind} {name}" if kind.startswith("partial") else kind
                 pairs[label] = (
-                    [a + b for a, b in zip(pairs[label], found)] if label in pairs else found
+                    [a + b for a, b in zip(pairs[label], found, strict=True)]
+                    if label in pairs
+                    else found
                 )
         return {label: _gain(*outcomes) for label, outcomes in pairs.items()}
 
 
 class CodeVae:
-    """Paper 004's objective: the decoder as an image-conditioned variational autoencoder of the truth.
+    """Paper 004's objective: the decoder as an image-conditioned autoencoder of the truth (VAE).
 
     Cross-entropy is *summed* over the image's cells; with a mean, the KL term would empty the code.
 
     Args:
-        beta: weight of the KL term (the paper's W_k = 8 on its doubled KL is beta = 16, for a summed loss at
-            the decoder's resolution).
+        beta: weight of the KL term (the paper's W_k = 8 on its doubled KL is beta = 16, for a
+            summed loss at the decoder's resolution).
+
+    Raises:
+        ValueError: the model has no code.
     """
 
     def __init__(self, model: Segmenter, weights: Tensor, beta: float = 4.0) -> None:
-        assert model.code is not None and model.code_encoder is not None, "the recipe has no code"
-        self.model, self.code, self.encoder = model, model.code, model.code_encoder
-        self.weights, self.beta = weights, beta
         self.corrector = CodeSolver(model, weights)
-        model.requires_grad_(False)
-        model.code.requires_grad_(True)
-        model.code_encoder.requires_grad_(True)
+        self.model, self.code, self.encoder = model, self.corrector.code, model.code_encoder
+        self.weights, self.beta = weights, beta
+        self.encoder.requires_grad_(True)
 
     def train(self) -> None:
+        """Decoder and encoder learn."""
         self.model.eval()
         self.code.train()
         self.encoder.train()
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """Negative evidence lower bound, summed over an image's cells, mean over images, / 1000."""
         with torch.no_grad():
             unary = self.model.unary(batch.image.contiguous(memory_format=torch.channels_last))
         labels = batch.labels[:, 1::4, 1::4]
@@ -211,11 +218,8 @@ class CodeVae:
         with torch.autocast(batch.image.device.type, enabled=False):
             code = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
             prepared = self.code.prepare(unary)
-            change = self.code.decode(prepared, code)
-            size = prepared.unary.shape[-2:]
-            scores = prepared.unary + F.interpolate(
-                change, size, mode="bilinear", align_corners=False
-            )
+            state = CodeState(code, self.code.decode(prepared, code))
+            scores = self.code.scores(prepared, state)
             fit = F.cross_entropy(scores, labels, self.weights, ignore_index=VOID, reduction="sum")
             return (fit + self.beta * gaussian_kl(mean, log_variance).sum()) / len(labels) / 1000
 
@@ -225,10 +229,10 @@ class CodeVae:
 
 
 def _gain(before: Outcome, after: Outcome) -> dict[str, float]:
-    wrong = 100 - before.outside.pixel_accuracy
+    wrong = 100 - before.outside.pixel_accuracy  # nan where evidence covers everything
     gained = after.outside.pixel_accuracy - before.outside.pixel_accuracy
     return {
-        "removed": 100 * gained / wrong,
+        "removed": 100 * gained / wrong if wrong > 0 else 0.0,
         "miou_gained": after.outside.miou() - before.outside.miou(),
     }
 

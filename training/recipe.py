@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import pkgutil
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,10 +120,12 @@ def load_recipe(name: str) -> Recipe:
 def override(recipe: Recipe, assignments: tuple[str, ...]) -> Recipe:
     """Change single fields: ``seed=3``, ``code.conditioning=concat``, ``unary_stage.epochs=2``.
 
-    The first word is a field of the recipe or the name of a stage.
+    The first word is a field of the recipe or the name of a stage; where it is both, the second
+    word tells which is meant.
 
     Raises:
-        KeyError: no such field. ValueError: not of the form ``path=value``.
+        KeyError: no such field; the message lists those there are.
+        ValueError: not of the form ``path=value``, or the value does not fit the field.
     """
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
@@ -133,26 +136,42 @@ def override(recipe: Recipe, assignments: tuple[str, ...]) -> Recipe:
 
 
 def _assign(record: Any, path: list[str], text: str) -> Any:
+    if not path:
+        return _parse(text, record)
     name, rest = path[0], path[1:]
-    if isinstance(record, Recipe) and name in {stage.name for stage in record.stages}:
+    if isinstance(record, Recipe) and _is_stage(record, path):
         stages = tuple(_assign(s, rest, text) if s.name == name else s for s in record.stages)
         return dataclasses.replace(record, stages=stages)
     if isinstance(record, dict):
-        return {**record, name: _parse(text, record.get(name))}
-    names = [f.name for f in dataclasses.fields(record)]
+        return {**record, name: _assign(record.get(name), rest, text)}
+    names = _field_names(record)
     if name not in names:
         raise KeyError(f"{type(record).__name__} has no field {name!r}; it has: {', '.join(names)}")
-    value = getattr(record, name)
-    return dataclasses.replace(
-        record, **{name: _assign(value, rest, text) if rest else _parse(text, value)}
+    return dataclasses.replace(record, **{name: _assign(getattr(record, name), rest, text)})
+
+
+def _is_stage(recipe: Recipe, path: list[str]) -> bool:
+    """Whether a path leads into a stage; `code`, for one, is a field too."""
+    if path[0] not in {stage.name for stage in recipe.stages}:
+        return False
+    return path[0] not in _field_names(recipe) or any(
+        word in _field_names(Stage) for word in path[1:2]
     )
+
+
+def _field_names(record: Any) -> tuple[str, ...]:
+    if not dataclasses.is_dataclass(record):
+        return ()
+    return tuple(f.name for f in dataclasses.fields(record))
 
 
 def _parse(text: str, like: Any) -> Any:
     """Read a value of the same type as the one it replaces."""
+    if dataclasses.is_dataclass(like):
+        raise ValueError(f"{text!r}: set single fields, of {', '.join(_field_names(like))}")
     if isinstance(like, tuple):
         items = [item for item in text.split(",") if item]
         return tuple(_parse(item, like[0] if like else "") for item in items)
-    if isinstance(like, bool):
-        return {"true": True, "false": False}[text.lower()]
-    return type(like)(text) if isinstance(like, (int, float, str)) else text
+    if like is None or isinstance(like, bool):
+        return json.loads(text)  # None: an option that the recipe does not give
+    return type(like)(text)

@@ -1,7 +1,8 @@
 """Train a recipe: ``python -m training.train RECIPE [--set field=value ...]``.
 
-Stages run in order. Each leaves ``last.pt`` (to resume from), ``best.pt`` (best mIoU on val) and ``log.csv``
-in ``RUNS/NAME/STAGE``; a run that is started again goes on where it stopped and ends with the same weights.
+Stages run in order. Each leaves ``last.pt`` (to resume from), ``best.pt`` (best score on val) and
+``log.csv`` in ``RUNS/NAME/STAGE``; a run that is started again goes on where it stopped and ends
+with the same weights.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import csv
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from seg_perception.classes import ClassInfo
@@ -42,24 +43,35 @@ class Material:
 def load_material(recipe: Recipe, root: Path | None) -> Material:
     """Decode what the recipe trains and is chosen on.
 
-    Where drives are left out, none of their frames is trained on, and val is what remains of the val split.
+    Where drives are left out, none of their frames is trained on, and val is what remains of the
+    val split.
+
+    Raises:
+        ValueError: a drive to leave out that the dataset does not hold.
     """
     data = recipe.data
     train = open_dataset(data.dataset, root, data.split)
     val = open_dataset(data.dataset, root, "val")
+    drives = sorted({*train.drives, *val.drives})
+    if unknown := sorted(set(data.leave_out) - set(drives)):
+        raise ValueError(
+            f"no drive {', '.join(unknown)} to leave out; there are {', '.join(drives)}"
+        )
     samples = [s for s in tqdm(train, "decode train") if s.drive not in data.leave_out]
     if data.street_frames:
-        drives = max(1, data.street_frames // 4)
-        street = open_dataset(
-            "street", None, "train", frames=data.street_frames, seed=recipe.seed, drives=drives
-        )
+        street = open_dataset("street", None, "train", frames=data.street_frames, seed=recipe.seed)
         samples += list(tqdm(street, "render street"))
     held = [s for s in tqdm(val, "decode val") if s.drive not in data.leave_out]
     return Material(samples, held, train.classes)
 
 
 class WeightAverage:
-    """Exponential moving average of weights and batch statistics: what is evaluated and exported."""
+    """Exponential moving average of weights and batch statistics: what is evaluated and exported.
+
+    Args:
+        model: whose weights are averaged; they are copied.
+        decay: share of the old average that a step keeps.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -76,6 +88,12 @@ class WeightAverage:
                 self.state[name].lerp_(value, 1 - decay)
             else:
                 self.state[name].copy_(value)
+
+    def restore(self, state: Mapping[str, Tensor], updates: int) -> None:
+        """Go on from a stored average, on the device where this one is."""
+        self.updates = updates
+        for name, value in state.items():
+            self.state[name].copy_(value)
 
 
 class StageRun:
@@ -99,9 +117,7 @@ class StageRun:
         self.optimiser = _optimiser(model, stage)
         self.average = WeightAverage(model, stage.average)
         self.epoch = 0
-        self.best = (
-            -math.inf
-        )  # stays so where every val frame is left out: then the last weights count
+        self.best = -math.inf  # stays so where all of val is left out: then the last weights count
 
     @property
     def steps(self) -> int:
@@ -109,9 +125,8 @@ class StageRun:
         return self.stage.epochs * len(self.loader)
 
     def run(self) -> None:
-        """Train to the end, from wherever the last run stopped, and leave the best weights in the model."""
+        """Train on from where the last run stopped, and leave the best weights in the model."""
         self._resume()
-        torch.manual_seed(self.recipe.seed * 1000 + self.epoch)
         bar = tqdm(total=self.steps, initial=self.epoch * len(self.loader), desc=self.stage.name)
         while self.epoch < self.stage.epochs:
             loss = self._train_epoch(bar)
@@ -198,7 +213,7 @@ class StageRun:
         state = _load(path)
         self.epoch, self.best = state["epoch"], state["best"]
         self.model.load_state_dict(state["model"])
-        self.average.state, self.average.updates = state["average"], state["updates"]
+        self.average.restore(state["average"], state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
 
 

@@ -1,4 +1,4 @@
-"""Samples for training: decoded once, augmented, batched; the readers are `seg_perception.datasets`."""
+"""Samples for training: augmented and batched; the readers are `seg_perception.datasets`."""
 
 from training.datasets.augment import Augmentation
 from training.datasets.loader import Batch, Loader

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-VOID = 255
+from seg_perception.classes import VOID
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the random changes; a range is sampled uniformly (its logarithm where it is a factor).
+    """Ranges of the random changes, sampled uniformly (where it is a factor, its logarithm).
 
-    Photometric ranges are wide on purpose: CamVid's dusk drive is three times darker than the others.
+    Photometric ranges are wide on purpose: CamVid's dusk drive is three times darker than the rest.
 
     Attributes:
         crop: (height, width) of what is cut out, in pixels after scaling.
@@ -23,8 +23,8 @@ class Augmentation:
         aspect: factor on the width alone.
         flip: probability of mirroring left and right.
         gamma: exponent on the 0-1 intensity.
-        exposure: mean intensity that the image is brought to, 0-255; absolute, so that a dusk image is
-            as likely to be lit as a bright one is to be darkened.
+        exposure: mean intensity that the image is brought to, 0-255; absolute, so that a dusk image
+            is as likely to be lit as a bright one is to be darkened.
         channel_gain: factor on each channel (white balance).
         saturation: 0 is grey, 1 is unchanged.
         shading: strength of a linear brightness ramp across the image.
@@ -104,5 +104,5 @@ def _factor(rng: np.random.Generator, limits: tuple[float, float]) -> float:
 
 
 def _offset(rng: np.random.Generator, slack: float) -> float:
-    """Where the crop begins: anywhere inside, or, where the image is smaller, anywhere around it."""
+    """Where the crop begins: anywhere inside or, where the image is smaller, anywhere around it."""
     return float(rng.uniform(min(0.0, slack), max(0.0, slack)))

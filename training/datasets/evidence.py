@@ -1,4 +1,4 @@
-"""Random partial truth for training the solve: every kind that is scored, and the ways sensors get it wrong."""
+"""Random partial truth to train the solve: every kind that is scored, and sensors' errors."""
 
 from __future__ import annotations
 

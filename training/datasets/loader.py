@@ -1,4 +1,4 @@
-"""Batches whose content depends only on (seed, epoch, position): a resumed run sees what the first one saw."""
+"""Batches that depend only on (seed, epoch, position): a resumed run sees what the first saw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The whole function of a bundle as one module: uint8 image and evidence in, uint8 maps out (design.md, section 3)."""
+"""The whole function of a bundle as one module (design.md, section 3).
+
+A uint8 image and evidence go in, uint8 maps come out.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from training.model import Segmenter
 from training.refiners import EvidenceBatch, pool_evidence
 from training.refiners.code import GaussianPrior
 
-MAX_SETS = 32
 IMPOSSIBLE = 1e4  # taken off the score of a class that the evidence rules out
 MAPS = ("labels", "confidence", "entropy", "code", "labels_unrefined")
 EVALUATION_MAPS = ("labels_replaced", "labels_optimised_replaced")
@@ -111,8 +113,8 @@ def restrict(scores: Tensor, allowed: Tensor) -> Tensor:
 def describe(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """Labels, confidence (highest probability) and normalised entropy, each uint8 [B, H, W].
 
-    With ``d = s - max s`` and ``Z = sum exp d`` the highest probability is ``1 / Z`` and the entropy
-    ``log Z - sum(d exp d) / Z``: no probability map is ever written.
+    With ``d = s - max s`` and ``Z = sum exp d`` the highest probability is ``1 / Z`` and the
+    entropy ``log Z - sum(d exp d) / Z``: no probability map is ever written.
     """
     fine = enlarge(scores, size)
     below = fine - fine.amax(dim=1, keepdim=True)

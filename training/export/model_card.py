@@ -10,7 +10,7 @@ from typing import Any
 def model_card(
     name: str, data: Sequence[Mapping[str, str]], scores: Mapping[str, Any], commit: str
 ) -> str:
-    """Markdown: what the model is for, what it was trained on and under which terms, what it scores.
+    """Markdown: what the model is for, what it was trained on (and the terms), what it scores.
 
     Args:
         name: of the model.
@@ -21,9 +21,9 @@ def model_card(
     sources = "\n".join(f"- **{entry['name']}**: {entry['terms']}" for entry in data)
     return f"""# {name}
 
-Semantic segmentation of road scenes that can be corrected while driving: evidence from lanes, depth or maps
-is fitted by an optimisable code inside the model. Made by `training.export` at commit `{commit}`; the recipe,
-its seed and every setting stand in `manifest.json` under `provenance`.
+Semantic segmentation of road scenes that can be corrected while driving: evidence from lanes, depth
+or maps is fitted by an optimisable code inside the model. Made by `training.export` at commit
+`{commit}`; the recipe, its seed and every setting stand in `manifest.json` under `provenance`.
 
 ## Trained on
 {sources}
@@ -34,11 +34,11 @@ The weights derive from this data; its terms bind their use.
 ```json
 {json.dumps(scores, indent=2)}
 ```
-Scores on CamVid's val split share a drive with half of the training frames and flatter; the figures under
-`leave_one_drive_out` come from models that never saw the scored drive.
+CamVid's val split shares a drive with half of the training frames, so its scores flatter; the
+figures under `leave_one_drive_out` come from models that never saw the scored drive.
 
 ## Not for
-Driving without supervision. It was trained on a few hundred daylight and dusk frames of one English city;
-rare classes (pole, sign, fence, pedestrian, bicyclist) are found far less surely than road or sky, and its
-confidence is not calibrated.
+Driving without supervision. It was trained on a few hundred daylight and dusk frames of one English
+city; rare classes (pole, sign, fence, pedestrian, bicyclist) are found far less surely than road or
+sky, and its confidence is not calibrated.
 """

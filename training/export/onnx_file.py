@@ -30,8 +30,8 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """Trace a module to ONNX with fixed shapes and standard operators only.
 
-    The tracing exporter is used on purpose: the unrolled solve has a thousand nodes, which it writes in
-    half a second where `dynamo=True` takes over a minute for the same graph (torch 2.13).
+    The tracing exporter is used on purpose: the unrolled solve has a thousand nodes, which it
+    writes in half a second where `dynamo=True` takes over a minute for the same graph (torch 2.13).
 
     Args:
         graph: in evaluation mode; takes tensors as `inputs` say, in order.
@@ -57,7 +57,7 @@ def to_onnx(
 
 
 def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store large float32 weights as float16 followed by a Cast, which runtimes fold when they load.
+    """Store large float32 weights as float16 and a Cast, which runtimes fold when they load.
 
     Halves the file; all arithmetic stays float32.
     """

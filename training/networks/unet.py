@@ -1,4 +1,4 @@
-"""The unary network of paper 004: a U-Net with a dilated bottleneck and a pixel-wise uncertainty."""
+"""The unary network of paper 004: a U-Net, dilated at the bottleneck, with uncertainty."""
 
 from __future__ import annotations
 
@@ -47,11 +47,14 @@ class UnaryOutput:
 def normalise_image(image: Tensor) -> Tensor:
     """Bring an image to zero mean a channel and unit contrast, whatever the light was.
 
-    A drive at dusk is three times darker than one at noon; statistics of the image itself carry over
-    to it where constants of the training set do not.
+    A drive at dusk is three times darker than one at noon; statistics of the image itself carry
+    over to it where constants of the training set do not.
 
     Args:
         image: float [B, 3, H, W], 0-255 RGB.
+
+    Returns:
+        float [B, 3, H, W].
     """
     mean = image.mean(dim=(2, 3), keepdim=True)
     centred = image - mean
@@ -81,6 +84,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else conv_bn(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float [B, inputs, h, w] -> [B, outputs, h / stride, w / stride]."""
         y = F.relu(self.first(x))
         return F.relu(self.second(y) + self.shortcut(x))
 
@@ -93,11 +97,12 @@ class GlobalContext(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float [B, channels, h, w] -> the same shape."""
         return x + self.project(F.relu(x).mean(dim=(2, 3), keepdim=True))
 
 
 class Merge(nn.Module):
-    """One level up: the coarse map, brought to the finer size, plus the skip, then one residual block."""
+    """One level up: coarse map at the finer size, plus the skip, then one residual block."""
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()
@@ -106,6 +111,7 @@ class Merge(nn.Module):
         self.block = ResidualBlock(fine, fine)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Float [B, coarse, h, w] and [B, fine, h', w'] -> [B, fine, h', w']."""
         up = F.interpolate(
             self.reduce(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False
         )
@@ -113,10 +119,10 @@ class Merge(nn.Module):
 
 
 class UNet(nn.Module):
-    """U-Net with channels x2 a level down to 1/16, a dilated bottleneck, scores and uncertainty at 1/4.
+    """U-Net with channels x2 a level down to 1/16 and a dilated bottleneck; it answers at 1/4.
 
-    Paper 004 concatenates the skips; here both sides are projected and added, which on CamVid costs a
-    third of the decoder's arithmetic.
+    Paper 004 concatenates the skips; here both sides are projected and added, which on CamVid costs
+    a third of the decoder's arithmetic.
 
     Args:
         classes: number of classes C.

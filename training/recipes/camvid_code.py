@@ -7,11 +7,12 @@ from training.refiners import CodeConfig
 RECIPE = Recipe(
     name="camvid_code",
     why="""\
-Three quarters of an hour on one CPU core. `coarse` sees the drives at a third of the resolution, where a
-step costs a third; `fine` then only has to learn edges and small things. The photometric augmentation is far
-wider than what CamVid shows, because the drive left out is what counts, and one of them is at dusk.
-`code` keeps the unary network and trains the decoder through the unrolled Gauss-Newton solve, on whole images
-(the global code decodes to a map of the whole image, so crops would teach it the wrong geometry).""",
+Three quarters of an hour on one CPU core. `coarse` sees the drives at a third of the resolution,
+where a step costs a third; `fine` then only has to learn edges and small things. The photometric
+augmentation is far wider than what CamVid shows, because the drive left out is what counts, and one
+of them is at dusk. `code` keeps the unary network and trains the decoder through the unrolled
+Gauss-Newton solve, on whole images (the global code decodes to a map of the whole image, so crops
+would teach it the wrong geometry).""",
     code=CodeConfig(),
     stages=(
         Stage(

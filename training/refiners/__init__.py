@@ -1,7 +1,7 @@
 """Refiners: anything that maps scores to better scores, behind one protocol.
 
-``prepare(guide, unary, features, valid)`` runs once a frame, ``step(state)`` some number of times, and every
-state can be read as scores, so that inference can stop at a deadline.
+`prepare` runs once a frame, `step` some number of times, and every state can be read as scores, so
+that inference can stop at a deadline.
 """
 
 from training.refiners.code import CodeConfig, CodeRefiner, CodeState, Prepared

@@ -1,19 +1,21 @@
-"""The optimisable code (paper 004), made to carry evidence: a linear decoder of global and local codes.
+"""The optimisable code (paper 004), made to carry evidence: linear, global and local.
 
-Scores are ``unary + B(I) c``: linear in the code ``c``, with a basis ``B(I)`` that depends on the image. A
-global code carries far (a lane says where the whole road is), a grid of small codes carries near (a point
-says what this object is). Evidence is fitted by Gauss-Newton whose inner system is solved by a fixed number
-of conjugate-gradient steps: only products with ``B`` and its adjoint, never a Jacobian.
+Scores are ``unary + B(I) c``: linear in the code ``c``, with a basis ``B(I)`` that depends on the
+image. A global code carries far (a lane says where the whole road is), a grid of small codes
+carries near (a point says what this object is). Evidence is fitted by Gauss-Newton whose inner
+system is solved by a fixed number of conjugate-gradient steps: only products with ``B`` and its
+adjoint, never a Jacobian.
 
-Paper 004 only concatenates image features with the code, which with linear activations leaves ``B`` the
-same for every image (NOTES.md, "main trap"): that is `conditioning="concat"`. The default, "concat_mul",
-multiplies the decoded code with image features, as CodeSLAM does.
+Paper 004 only concatenates image features with the code, which with linear activations leaves ``B``
+the same for every image: a fixed residual basis, which cannot follow object edges. That is
+`conditioning="concat"`. The default, "concat_mul", multiplies the decoded code with image features,
+as CodeSLAM does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +35,8 @@ class CodeConfig:
         grid_size: numbers in each local code; 0 = none.
         conditioning: "concat_mul" (image-dependent basis) or "concat" (paper 004).
         channels: basis maps of each of the two parts.
-        stride: resolution of the basis and of the solve; its result is upsampled bilinearly onto the unary
-            scores, whose edges stay as sharp as they were.
+        stride: resolution of the basis and of the solve; its result is upsampled bilinearly onto
+            the unary scores, whose edges stay as sharp as they were.
         coarse: (height, width) of the map that the global code decodes to before it is upsampled.
         iterations: Gauss-Newton steps.
         inner: conjugate-gradient steps in each.
@@ -68,7 +70,8 @@ class Prepared:
     Attributes:
         unary: float [B, C, H/4, W/4], the zero-code scores D0(I).
         pooled: float [B, C, h, w], the same averaged over the cells at which the code is solved.
-        basis: float [B, D, h, w], image features that the decoded code is multiplied with; ones for "concat".
+        basis: float [B, D, h, w], image features that the decoded code is multiplied with; ones
+            [1, D, 1, 1] for "concat".
         resize: for each part (global, grid), the two matrices of its bilinear upsampling:
             rows [h, h'], columns [w', w].
         grid: (height, width) of the grid of local codes.
@@ -136,15 +139,12 @@ class CodeRefiner(nn.Module):
             self.basis = nn.Sequential(
                 nn.Conv2d(seen, 2 * maps, 3, padding=1), nn.ReLU(), nn.Conv2d(2 * maps, maps, 1)
             )
-        self.strength = nn.Parameter(
-            torch.tensor(0.0)
-        )  # log of the evidence's weight against the prior's
-        self.density = nn.Parameter(
-            torch.tensor(0.5)
-        )  # exponent on coverage: neighbours repeat each other
-        self.outlier = nn.Parameter(
-            torch.tensor(-4.0)
-        )  # log odds that a piece of evidence is wrong
+        # Log of the evidence's weight against the prior's.
+        self.strength = nn.Parameter(torch.tensor(0.0))
+        # Exponent on a cell's coverage: neighbouring pixels repeat each other.
+        self.density = nn.Parameter(torch.tensor(0.5))
+        # Log odds that a piece of evidence is wrong.
+        self.outlier = nn.Parameter(torch.tensor(-4.0))
 
     def size(self, height: int, width: int) -> int:
         """Length K of the flattened code for an image of `height` x `width` pixels."""
@@ -155,15 +155,14 @@ class CodeRefiner(nn.Module):
         """Compute all that depends on the image alone."""
         scores, uncertainty = (self._pool(x) for x in (unary.scores, unary.uncertainty))
         grid = unary.features[self.GRID_STRIDE].shape[-2:]
-        sources = [self.config.coarse] * bool(self.config.global_size) + [grid] * bool(
-            self.config.grid_size
-        )
+        sources = [self.config.coarse] * bool(self.config.global_size)
+        sources += [(int(grid[0]), int(grid[1]))] * bool(self.config.grid_size)
         height, width = scores.shape[-2:]
         resize = tuple(
             (_interpolation(rows, height).to(scores), _interpolation(columns, width).to(scores).T)
             for rows, columns in sources
         )
-        features = unary.features[self.config.stride].float()
+        features = unary.features[self.config.stride].to(scores)
         basis = self._basis(features, scores, uncertainty)
         return Prepared(unary.scores, scores, basis, resize, (int(grid[0]), int(grid[1])))
 
@@ -178,13 +177,9 @@ class CodeRefiner(nn.Module):
         return basis
 
     def decode(self, prepared: Prepared, code: Tensor) -> Tensor:
-        """``B c``: change of the scores, float [B, C, h, w], of a code [B, K]. Linear in the code."""
-        maps = [
-            rows @ (coarse @ columns)
-            for coarse, (rows, columns) in zip(
-                self._coarse(prepared, code), prepared.resize, strict=True
-            )
-        ]
+        """``B c``: change of the scores, float [B, C, h, w], of a code [B, K]. Linear in it."""
+        parts = zip(self._coarse(prepared, code), prepared.resize, strict=True)
+        maps = [rows @ (coarse @ columns) for coarse, (rows, columns) in parts]
         return _mix(self.to_scores, torch.cat(maps, dim=1) * prepared.basis)
 
     def adjoint(self, prepared: Prepared, scores: Tensor) -> Tensor:
@@ -259,10 +254,11 @@ class CodeRefiner(nn.Module):
     def _residual(self, probs: Tensor, evidence: PooledEvidence) -> tuple[Tensor, Tensor]:
         """Gradient of the evidence's loss by the scores [B, C, h, w] and its trust [B, 1, h, w].
 
-        The loss is ``-log((1 - e) P + e u)``, ``P`` the probability of the set: evidence is wrong at some
-        rate ``e``. Its expectation-maximisation bound is a cross-entropy to the probabilities restricted
-        to the set, weighted by the chance that this piece of evidence is right; so contradicted evidence
-        lets go, and the bound's Hessian is that of cross-entropy: positive semi-definite.
+        The loss is ``-log((1 - e) P + e u)``, ``P`` the probability of the set: evidence is wrong
+        at some rate ``e``, and then says nothing (``u``). Its expectation-maximisation bound is a
+        cross-entropy to the probabilities restricted to the set, weighted by the chance that this
+        piece of evidence is right; so contradicted evidence lets go, and the bound's Hessian is
+        that of cross-entropy: positive semi-definite.
         """
         inside = evidence.allowed * probs
         total = inside.sum(dim=2, keepdim=True).clamp_min(1e-6)
@@ -277,7 +273,7 @@ class CodeRefiner(nn.Module):
         return change if self.config.likelihood == "cross_entropy" else _covariance(probs, change)
 
 
-def conjugate_gradients(product: object, target: Tensor, steps: int) -> Tensor:
+def conjugate_gradients(product: Callable[[Tensor], Tensor], target: Tensor, steps: int) -> Tensor:
     """Approximate solution x [B, K] of ``A x = target`` after a fixed number of steps from zero.
 
     Args:
@@ -285,7 +281,6 @@ def conjugate_gradients(product: object, target: Tensor, steps: int) -> Tensor:
         target: float [B, K].
         steps: number of steps; fewer steps also regularise.
     """
-    assert callable(product)
     solution = torch.zeros_like(target)
     residual = direction = target
     power = residual.square().sum(dim=1, keepdim=True)
@@ -301,13 +296,13 @@ def conjugate_gradients(product: object, target: Tensor, steps: int) -> Tensor:
 
 
 def _covariance(probs: Tensor, change: Tensor) -> Tensor:
-    """``(diag p - p p^T) v``: first-order change of the probabilities, and the Hessian of cross-entropy."""
+    """``(diag p - p p^T) v``: how probabilities follow scores, and cross-entropy's Hessian."""
     weighted = probs * change
     return weighted - probs * weighted.sum(dim=1, keepdim=True)
 
 
 def probabilities(scores: Tensor) -> Tensor:
-    """Softmax over the classes (dim 1), spelt out: ONNX Runtime transposes for a softmax over any but the last."""
+    """Softmax over the classes (dim 1), spelt out: ONNX Runtime transposes for a softmax there."""
     odds = torch.exp(scores - scores.amax(dim=1, keepdim=True))
     return odds / odds.sum(dim=1, keepdim=True)
 

@@ -11,10 +11,10 @@ from training.refiners.code import CodeConfig
 
 
 class CodeEncoder(nn.Module):
-    """q(c | truth, image): one-hot truth at 1/4, stride-2 convolutions joined by the U-Net's features.
+    """q(c | truth, image): stride-2 convolutions of one-hot truth beside the U-Net's features.
 
-    The global code's mean and variance come from two fully connected layers (paper 004, section 3), those
-    of the local codes from a convolution at 1/16.
+    The global code's mean and variance come from two fully connected layers (paper 004, section 3),
+    those of the local codes from a convolution at 1/16.
 
     Args:
         classes: number of classes C.
@@ -38,7 +38,15 @@ class CodeEncoder(nn.Module):
         self.of_grid = nn.Conv2d(4 * width, 2 * config.grid_size, 1) if config.grid_size else None
 
     def forward(self, truth: Tensor, unary: UnaryOutput) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the code, float [B, K] each; truth is one-hot [B, C, H/4, W/4]."""
+        """Mean and log variance of the code.
+
+        Args:
+            truth: float [B, C, H/4, W/4], one-hot; zero where void.
+            unary: the unary network's answer for the same images.
+
+        Returns:
+            float [B, K] each.
+        """
         hidden = self.quarter(torch.cat([truth, unary.features[4].to(truth)], dim=1))
         hidden = self.eighth(hidden)
         hidden = self.sixteenth(torch.cat([hidden, unary.features[8].to(hidden)], dim=1))

@@ -30,10 +30,11 @@ class EvidenceBatch:
 
 @dataclass(frozen=True)
 class PooledEvidence:
-    """Evidence by cell. A cell holds at most two different sets, which at 4x4 pixels is nearly always all.
+    """Evidence by cell, which keeps at most two different sets: at 8x8 pixels nearly always all.
 
     Attributes:
-        allowed: float [2, B, C, h, w] multi-hot, the set of the highest and of the lowest index in the cell.
+        allowed: float [2, B, C, h, w] multi-hot, the sets of the highest and the lowest index in
+            the cell (the same one twice where there is only one).
         weight: float [2, B, 1, h, w], the trust in each; 0 where nothing is known.
         coverage: float [B, 1, h, w], fraction of the cell's pixels that something is known of.
     """
@@ -44,7 +45,7 @@ class PooledEvidence:
 
 
 def pool_evidence(evidence: EvidenceBatch, stride: int) -> PooledEvidence:
-    """Gather evidence into cells of `stride` x `stride` pixels."""
+    """Gather evidence into cells of `stride` x `stride` pixels, complete cells only."""
     rows = evidence.sets.shape[1]
     index = evidence.index[:, None].float()
     known = (index > 0).float()
