@@ -6,9 +6,8 @@ pixel. Points are in the vehicle frame of `Camera`, metres; colours are RGB, 0 t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seg_perception.classes import VOID
 from seg_perception.datasets.sample import Camera
+from seg_perception.datasets.street.texture import Texture
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -25,41 +25,7 @@ Color = Sequence[float]
 NEAR = 0.5
 SUBPIXEL_BITS = 4
 FARTHEST_PIXEL = 16000.0
-
-
-@dataclass(frozen=True, eq=False)
-class Texture:
-    """A picture on a surface.
-
-    Attributes:
-        color: uint8 [h, w, 3].
-        opacity: uint8 [h, w], how much of it covers what is behind; None = all.
-        extent: uint8 [h, w], what of it is labelled (the gaps of a fence too); None = `opacity`.
-    """
-
-    color: Image
-    opacity: Image | None = None
-    extent: Image | None = None
-
-    def resized(self, width: float, height: float) -> Texture:
-        """Averaged down to about this many texels, never up."""
-        h, w = self.color.shape[:2]
-        size = (int(np.clip(width, 1, w)), int(np.clip(height, 1, h)))
-        if size == (w, h):
-            return self
-        return self._each(lambda m: cv2.resize(m, size, interpolation=cv2.INTER_AREA))
-
-    def warped(self, to_pixels: FloatArray, box: Box) -> Texture:
-        """Seen through the homography [3, 3] from texels to the canvas's pixels, within the box."""
-        matrix = np.array([[1, 0, -box.left], [0, 1, -box.top], [0, 0, 1]]) @ to_pixels
-        size = (box.width, box.height)
-        border = cv2.BORDER_REPLICATE
-        return self._each(lambda m: cv2.warpPerspective(m, matrix, size, borderMode=border))
-
-    def _each(self, change: Callable[[Image], Any]) -> Texture:
-        opacity = None if self.opacity is None else change(self.opacity)
-        extent = None if self.extent is None else change(self.extent)
-        return Texture(change(self.color), opacity, extent)
+WHITE = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -72,19 +38,29 @@ class Box:
     bottom: int
 
     @property
-    def width(self) -> int:
-        """In pixels."""
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        """In pixels."""
-        return self.bottom - self.top
-
-    @property
     def window(self) -> tuple[slice, slice]:
         """To index an image with."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.right - self.left, self.bottom - self.top
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A polygon or line as the camera sees it, what lies behind the camera cut off.
+
+    Attributes:
+        optical: float64 [N, 3] metres, optical frame.
+        pixels: int32 [N, 2] (column, row) in sixteenths of pixels.
+        box: the pixels that it may touch.
+    """
+
+    optical: FloatArray
+    pixels: NDArray[np.int32]
+    box: Box
 
 
 class Canvas:
@@ -95,6 +71,7 @@ class Canvas:
         image: uint8 [H, W, 3].
         labels: uint8 [H, W].
         depth: float32 [H, W] metres along the optical axis, inf = sky.
+        ray_x, ray_y: float32 [W], [H], the slopes of the pixels' rays.
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -105,47 +82,130 @@ class Canvas:
         self.depth = np.full(shape, np.inf, np.float32)
         self.ray_x = ((np.arange(camera.width) - camera.cx) / camera.fx).astype(np.float32)
         self.ray_y = ((np.arange(camera.height) - camera.cy) / camera.fy).astype(np.float32)
+        self._scratch = np.zeros(shape, np.uint8)
+        self._scale = np.array([camera.fx, camera.fy])
+        self._center = np.array([camera.cx, camera.cy])
 
-    def outline(self, points: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Pixels [M, 2] and optical points [M, 3] of a polygon, what lies behind us cut off."""
-        optical = _clip_near(self.camera.to_optical(np.asarray(points, np.float64)))
-        return self._to_pixels(optical), optical
+    # What is seen --------------------------------------------------------------------------------
 
-    def paint(self, points: ArrayLike, color: Color) -> None:
+    def outlines(self, points: ArrayLike, starts: Sequence[int]) -> list[Outline | None]:
+        """Project polygons.
+
+        Args:
+            points: [N, 3] corners of all polygons, one after the other.
+            starts: where in `points` each polygon begins.
+
+        Returns:
+            their outlines, None for what is out of the picture.
+        """
+        optical = self.camera.to_optical(np.asarray(points, np.float64))
+        nearest = np.minimum.reduceat(optical[:, 2], starts)
+        pixels = self._to_pixels(optical)
+        low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
+        fixed = _fixed_point(pixels)
+        stops = [*starts[1:], len(optical)]
+        seen: list[Outline | None] = []
+        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            if nearest[i] < NEAR:
+                seen.append(self._cut(optical[start:stop]))
+                continue
+            box = self._box(low[i], high[i])
+            whole = slice(start, stop)
+            seen.append(None if box is None else Outline(optical[whole], fixed[whole], box))
+        return seen
+
+    def outline(self, points: ArrayLike) -> Outline | None:
+        """Project one polygon [N, 3]."""
+        return self.outlines(points, [0])[0]
+
+    def _cut(self, optical: FloatArray) -> Outline | None:
+        """Outline of a polygon that reaches behind the camera."""
+        kept = _clip_near(optical)
+        if len(kept) < 3:
+            return None
+        pixels = self._to_pixels(kept)
+        box = self._box(pixels.min(axis=0), pixels.max(axis=0))
+        return None if box is None else Outline(kept, _fixed_point(pixels), box)
+
+    def _to_pixels(self, optical: FloatArray) -> FloatArray:
+        depth = np.maximum(optical[:, 2:], 1e-3)
+        return np.asarray(optical[:, :2] / depth * self._scale + self._center)
+
+    def _box(self, low: FloatArray, high: FloatArray, margin: int = 1) -> Box | None:
+        left, top = max(0.0, low[0] - margin), max(0.0, low[1] - margin)
+        right = min(self.camera.width, high[0] + margin + 2)
+        bottom = min(self.camera.height, high[1] + margin + 2)
+        if left >= right or top >= bottom:
+            return None
+        box = Box(int(left), int(top), int(right), int(bottom))
+        return box if box.right > box.left and box.bottom > box.top else None
+
+    # What is drawn -------------------------------------------------------------------------------
+
+    def paint(self, outline: Outline, color: Color) -> None:
         """Colour a polygon on a surface that is there already."""
-        pixels, _ = self.outline(points)
-        if self._box(pixels) is not None:
-            fill(self.image, pixels, color)
+        fill(self.image, outline, color)
 
-    def face(self, points: ArrayLike, color: Color, label: int) -> None:
+    def face(self, outline: Outline, color: Color, label: int) -> None:
         """Draw a flat polygon in one colour."""
-        pixels, optical = self.outline(points)
-        box = self._box(pixels)
-        if box is not None:
-            fill(self.image, pixels, color)
-            self._stamp(box, _mask(pixels, box), label, self._plane_depth(optical, box))
+        fill(self.image, outline, color)
+        fill(self._scratch, outline, (255,))
+        self._stamp(outline.box, label, self._plane_depth(outline))
 
-    def rod(self, points: ArrayLike, diameter: float, color: Color, label: int) -> None:
-        """Draw a round rod along points [N, 3] that are all about equally far away."""
+    def figure(self, outlines: Sequence[Outline], colors: Sequence[Color], label: int) -> None:
+        """Draw polygons of one thing so far away that it is flat."""
+        for outline, color in zip(outlines, colors, strict=True):
+            fill(self.image, outline, color)
+            fill(self._scratch, outline, (255,))
+        depth = float(np.mean([outline.optical[:, 2].mean() for outline in outlines]))
+        self._stamp(_around(outlines), label, depth)
+
+    def rods(
+        self,
+        points: ArrayLike,
+        starts: Sequence[int],
+        diameters: Sequence[float],
+        colors: Sequence[Color],
+        label: int,
+    ) -> None:
+        """Draw the round rods of one thing, which is small against its distance.
+
+        Args:
+            points: [N, 3] joints of all rods, one rod after the other.
+            starts: where in `points` each rod begins.
+            diameters: of each rod, metres.
+            colors: of each rod.
+            label: of the thing.
+        """
         optical = self.camera.to_optical(np.asarray(points, np.float64))
         if optical[:, 2].min() < NEAR:
             return
         pixels, depth = self._to_pixels(optical), float(optical[:, 2].mean())
-        thickness = max(1, round(self.camera.fx * diameter / depth))
-        box = self._box(pixels, margin=thickness)
+        widths = [max(1, round(self.camera.fx * diameter / depth)) for diameter in diameters]
+        box = self._box(pixels.min(axis=0), pixels.max(axis=0), margin=max(widths))
         if box is None:
             return
-        mask = np.zeros((box.height, box.width), np.uint8)
-        for target, origin, value in (
-            (self.image, (0, 0), color),
-            (mask, (box.left, box.top), 255),
+        fixed = _fixed_point(pixels)
+        for start, stop, width, color in zip(
+            starts, [*starts[1:], len(fixed)], widths, colors, strict=True
         ):
-            line = [_fixed_point(pixels - origin)]
-            cv2.polylines(target, line, False, value, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
-        self._stamp(box, mask >= 128, label, depth)
+            line = [fixed[start:stop]]
+            cv2.polylines(self.image, line, False, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.polylines(self._scratch, line, False, 255, width, cv2.LINE_AA, SUBPIXEL_BITS)
+        self._stamp(box, label, depth)
+
+    def rod(self, points: ArrayLike, diameter: float, color: Color, label: int) -> None:
+        """Draw one round rod along points [N, 3]."""
+        self.rods(points, [0], [diameter], [color], label)
 
     def surface(
-        self, corner: ArrayLike, across: ArrayLike, down: ArrayLike, texture: Texture, label: int
+        self,
+        corner: FloatArray,
+        across: FloatArray,
+        down: FloatArray,
+        texture: Texture,
+        label: int,
+        tint: Color = WHITE,
     ) -> None:
         """Draw a textured parallelogram.
 
@@ -155,124 +215,136 @@ class Canvas:
             down: [3] from there to its bottom left corner.
             texture: its picture.
             label: of what it shows.
+            tint: RGB factors on the picture.
         """
-        a, b, c = (np.asarray(vector, np.float64) for vector in (corner, across, down))
-        pixels, optical = self.outline([a, a + b, a + b + c, a + c])
-        box = self._box(pixels)
-        if box is None:
+        end = corner + across
+        corners = np.stack([corner, end, end + down, corner + down])
+        outline = self.outline(corners)
+        if outline is None:
             return
-        texture = texture.resized(*(1.6 * np.ptp(pixels, axis=0)))
-        start, right, below = self.camera.to_optical(np.stack([a, a + b, a + c]))
+        extent = np.ptp(outline.pixels, axis=0) / 2**SUBPIXEL_BITS
+        texture = texture.resized(1.6 * extent[0], 1.6 * extent[1]).tinted(tint)
+        start, right, _, below = self.camera.to_optical(corners)
         h, w = texture.color.shape[:2]
         right, below = (right - start) / w, (below - start) / h
         texels_to_optical = np.stack([right, below, start + right / 2 + below / 2], axis=1)
-        warped = texture.warped(self._intrinsics() @ texels_to_optical, box)
-        self._overlay(box, _mask(pixels, box), warped, label, self._plane_depth(optical, box))
+        fill(self._scratch, outline, (255,))
+        self._overlay(outline.box, self._intrinsics() @ texels_to_optical, texture)
+        self._stamp(outline.box, label, self._plane_depth(outline))
 
     def billboard(
-        self, foot: ArrayLike, width: float, height: float, texture: Texture, label: int
+        self,
+        foot: FloatArray,
+        width: float,
+        height: float,
+        texture: Texture,
+        label: int,
+        tint: Color = WHITE,
     ) -> None:
         """Draw an upright picture that faces the camera; `foot` [3] is the middle of its base."""
-        x, y, depth = self.camera.to_optical(np.asarray(foot, np.float64)[None])[0]
+        x, y, depth = self.camera.to_optical(foot[None])[0]
         if depth < 2 * NEAR:
             return
         corners = np.array([[x - width / 2, y - height, depth], [x + width / 2, y, depth]])
-        pixels = self._to_pixels(corners)
-        box = self._box(pixels)
+        start, end = self._to_pixels(corners)
+        box = self._box(start, end)
         if box is None:
             return
-        (left, top), size = pixels[0], pixels[1] - pixels[0]
-        texture = texture.resized(*np.ceil(size))
-        scale = size / texture.color.shape[1::-1]
+        texture = texture.resized(*np.ceil(end - start)).tinted(tint)
+        h, w = texture.color.shape[:2]
+        scale_x, scale_y = (end - start) / (w, h)
         to_pixels = np.array(
-            [[scale[0], 0, left + scale[0] / 2], [0, scale[1], top + scale[1] / 2], [0, 0, 1]]
+            [[scale_x, 0, start[0] + scale_x / 2], [0, scale_y, start[1] + scale_y / 2], [0, 0, 1]]
         )
-        everywhere = np.ones((box.height, box.width), bool)
-        self._overlay(box, everywhere, texture.warped(to_pixels, box), label, float(depth))
+        self._scratch[box.window] = 255
+        self._overlay(box, to_pixels, texture)
+        self._stamp(box, label, float(depth))
 
-    def glow(self, point: ArrayLike, radius: float, color: Color) -> None:
+    def glow(self, point: FloatArray, radius: float, color: Color) -> None:
         """Add the halo of a lamp at `point` [3]; `radius` in metres."""
-        x, y, depth = self.camera.to_optical(np.asarray(point, np.float64)[None])[0]
+        optical = self.camera.to_optical(point[None])
+        depth = float(optical[0, 2])
         if depth < 2 * NEAR:
             return
         reach = float(np.clip(self.camera.fx * radius / depth, 1.5, self.camera.width / 4))
-        center = self._to_pixels(np.array([[x, y, depth]]))
-        box = self._box(center, margin=int(reach) + 1)
-        if box is None or depth > 1.05 * self._depth_at(center[0]):
+        center = self._to_pixels(optical)[0]
+        box = self._box(center, center, margin=int(reach) + 1)
+        if box is None:
             return
-        columns = np.arange(box.left, box.right) - center[0, 0]
-        rows = np.arange(box.top, box.bottom) - center[0, 1]
+        columns = np.arange(box.left, box.right) - center[0]
+        rows = np.arange(box.top, box.bottom) - center[1]
         distance = np.hypot(rows[:, None], columns) / reach
         halo = np.clip(1 - distance, 0, 1)[..., None] ** 2 * np.asarray(color)
         window = self.image[box.window]
         window[:] = np.minimum(window + halo, 255).astype(np.uint8)
 
-    def _to_pixels(self, optical: FloatArray) -> FloatArray:
-        camera = self.camera
-        scaled = optical[:, :2] / optical[:, 2:] * (camera.fx, camera.fy)
-        return np.asarray(scaled + (camera.cx, camera.cy))
+    # How it is written ---------------------------------------------------------------------------
 
     def _intrinsics(self) -> FloatArray:
         camera = self.camera
         return np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
 
-    def _depth_at(self, pixel: FloatArray) -> float:
-        column = int(np.clip(pixel[0], 0, self.camera.width - 1))
-        row = int(np.clip(pixel[1], 0, self.camera.height - 1))
-        return float(self.depth[row, column])
+    def _plane_depth(self, outline: Outline) -> NDArray[np.float32] | float:
+        """Depth of a polygon's plane in the pixels of its box, within the polygon's own range."""
+        polygon, box = outline.optical, outline.box
+        nearest, farthest = float(polygon[:, 2].min()), float(polygon[:, 2].max())
+        if farthest - nearest < 0.02:
+            return (nearest + farthest) / 2
+        x, y, z = polygon.T
+        before_x, before_y, before_z = polygon[np.arange(len(polygon)) - 1].T
+        a = float(before_y @ z - before_z @ y)  # Newell's normal
+        b = float(before_z @ x - before_x @ z)
+        c = float(before_x @ y - before_y @ x)
+        offset = float(np.mean(a * x + b * y + c * z))
+        if abs(offset) < 1e-9:
+            return (nearest + farthest) / 2
+        row = np.float32(b / offset) * self.ray_y[box.top : box.bottom] + np.float32(c / offset)
+        column = np.float32(a / offset) * self.ray_x[box.left : box.right]
+        inverse = row[:, None] + column
+        np.clip(inverse, 1 / farthest, 1 / nearest, out=inverse)
+        return np.reciprocal(inverse, out=inverse)
 
-    def _box(self, pixels: FloatArray, margin: int = 1) -> Box | None:
-        """The canvas's pixels that a polygon may touch."""
-        if len(pixels) == 0:
-            return None
-        left, top = np.maximum(np.floor(pixels.min(axis=0)) - margin, 0)
-        right, bottom = np.ceil(pixels.max(axis=0)) + margin + 1
-        right, bottom = min(right, self.camera.width), min(bottom, self.camera.height)
-        if left >= right or top >= bottom:
-            return None
-        return Box(int(left), int(top), int(right), int(bottom))
+    def _overlay(self, box: Box, to_pixels: FloatArray, texture: Texture) -> None:
+        """Paint a texture within the scratch mask, and reduce the mask to the texture's extent."""
+        size = box.size
+        matrix = np.array([[1, 0, -box.left], [0, 1, -box.top], [0, 0, 1]]) @ to_pixels
+        covered, window = self._scratch[box.window], self.image[box.window]
+        seen = texture.warped(matrix, size)
+        if seen.opacity is None:
+            cv2.copyTo(seen.color, (covered >= 128).view(np.uint8), window)
+            return
+        weight = cv2.multiply(seen.opacity, covered, scale=1 / 255**2, dtype=cv2.CV_32F)
+        window[:] = cv2.blendLinear(seen.color, window.copy(), weight, 1 - weight)
+        extent = seen.opacity if seen.extent is None else seen.extent
+        np.minimum(covered, extent, out=covered)
 
-    def _plane_depth(self, polygon: FloatArray, box: Box) -> NDArray[np.float32] | float:
-        """Depth of the polygon's plane in the pixels of the box, within the polygon's own range."""
-        nearest, farthest = polygon[:, 2].min(), polygon[:, 2].max()
-        normal = np.cross(polygon, np.roll(polygon, -1, axis=0)).sum(axis=0)  # Newell
-        offset = normal @ polygon.mean(axis=0)
-        if abs(offset) < 1e-9 or farthest - nearest < 0.02:
-            return float((nearest + farthest) / 2)
-        a, b, c = (normal / offset).astype(np.float32)
-        inverse = (b * self.ray_y[box.top : box.bottom] + c)[:, None] + (
-            a * self.ray_x[box.left : box.right]
-        )
-        return np.asarray(1 / np.clip(inverse, 1 / farthest, 1 / nearest), np.float32)
-
-    def _stamp(self, box: Box, mask: Mask, label: int, depth: NDArray[np.float32] | float) -> None:
+    def _stamp(self, box: Box, label: int, depth: NDArray[np.float32] | float) -> None:
+        """Write label and depth where the scratch mask covers half a pixel or more; wipe it."""
+        covered = self._scratch[box.window]
+        mask = covered >= 128
         np.copyto(self.labels[box.window], np.uint8(label), where=mask)
         np.copyto(self.depth[box.window], depth, where=mask, casting="same_kind")
+        covered[:] = 0
 
-    def _overlay(
-        self,
-        box: Box,
-        mask: Mask,
-        texture: Texture,
-        label: int,
-        depth: NDArray[np.float32] | float,
-    ) -> None:
-        window = self.image[box.window]
-        if texture.opacity is None:
-            np.copyto(window, texture.color, where=mask[..., None])
-        else:
-            weight = texture.opacity.astype(np.float32) * (mask / np.float32(255))
-            window[:] = cv2.blendLinear(texture.color, window.copy(), weight, 1 - weight)
-        extent = texture.opacity if texture.extent is None else texture.extent
-        labelled = mask if extent is None else mask & (extent >= 128)
-        self._stamp(box, labelled, label, depth)
+
+def fill(image: Image, outline: Outline, color: Color) -> None:
+    """Fill a polygon with soft edges on an image of the canvas's size, uint8 [H, W] or [H, W, 3]."""
+    cv2.fillPoly(image, [outline.pixels], color, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _around(outlines: Sequence[Outline]) -> Box:
+    boxes = [outline.box for outline in outlines]
+    return Box(
+        min(box.left for box in boxes),
+        min(box.top for box in boxes),
+        max(box.right for box in boxes),
+        max(box.bottom for box in boxes),
+    )
 
 
 def _clip_near(optical: FloatArray) -> FloatArray:
     """Cut a polygon [N, 3] at the plane `NEAR` in front of the camera (Sutherland and Hodgman)."""
     inside = optical[:, 2] >= NEAR
-    if inside.all():
-        return optical
     kept: list[FloatArray] = []
     for i, point in enumerate(optical):
         before = optical[i - 1]
@@ -287,16 +359,5 @@ def _clip_near(optical: FloatArray) -> FloatArray:
 def _fixed_point(pixels: FloatArray) -> NDArray[np.int32]:
     """As OpenCV takes parts of pixels."""
     near = np.clip(pixels, -FARTHEST_PIXEL, FARTHEST_PIXEL)
-    return np.round(near * 2**SUBPIXEL_BITS).astype(np.int32)
-
-
-def fill(image: Image, pixels: FloatArray, color: Color) -> None:
-    """Fill a polygon, float64 [N, 2] (column, row), with soft edges."""
-    cv2.fillPoly(image, [_fixed_point(pixels)], color, cv2.LINE_AA, SUBPIXEL_BITS)
-
-
-def _mask(pixels: FloatArray, box: Box) -> Mask:
-    """Which pixels of the box the polygon covers by half or more."""
-    covered = np.zeros((box.height, box.width), np.uint8)
-    fill(covered, pixels - (box.left, box.top), (255,))
-    return np.asarray(covered >= 128)
+    fixed: NDArray[np.int32] = np.rint(near * 2**SUBPIXEL_BITS).astype(np.int32)
+    return fixed

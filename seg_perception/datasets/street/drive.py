@@ -122,7 +122,7 @@ class Drive:
         s = ego.s + np.arange(LANE_FROM, LANE_TO, LANE_STEP)
         half = self._section.lane_width / 2
         left, right = (
-            self._road.in_vehicle(s, self._section.ego_center + offset, 0.0, ego).astype(np.float32)
+            self._road.in_vehicle(s, self._section.ego_center + offset, ego).astype(np.float32)
             for offset in (half, -half)
         )
         return left, right

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ TEXELS_PER_METRE = 24
 LARGEST = 640
 STOREY = 3.1
 GROUND_STOREY = 3.6
+LIT_WINDOWS = 0.33
 
 WALLS: dict[str, tuple[Color, ...]] = {
     "brick": ((142, 90, 70), (164, 112, 82), (178, 140, 104), (122, 78, 64), (188, 160, 120)),
@@ -119,10 +120,19 @@ class _Painter:
         {"shop": self._shop, "home": self._home, "office": self._lobby}[facade.ground_floor](ground)
         return self._color, self._shine
 
+    def painted_side(self) -> Image:
+        if self._rng.random() < 0.6:
+            top = self._facade.height - GROUND_STOREY - STOREY
+            while top > 0.25:
+                self._storey(top)
+                top -= STOREY
+        return self._color
+
     def _rectangle(self, x: float, y: float, width: float, height: float, color: Color) -> None:
         corners = np.round(np.array([x, y, x + width, y + height]) * self._scale).astype(int)
         left, top, right, bottom = corners.tolist()
         cv2.rectangle(self._color, (left, top), (right - 1, bottom - 1), color, cv2.FILLED)
+        self._shine[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 0
 
     def _columns(self) -> NDArray[np.float64]:
         """Left edges of the windows of a storey."""
@@ -168,9 +178,10 @@ class _Painter:
         pane[:] = np.clip(shades * (0.92, 1.0, 1.08), 0, 255).astype(np.uint8)
         if self._rng.random() < 0.3:
             pane[:, : max(1, pane.shape[1] // 4)] = (200, 194, 182)
-        if self._lamps and self._rng.random() < 0.4:
-            warmth = self._rng.uniform(0.6, 1.0)
-            self._shine[top:bottom, left:right] = np.array([255, 214, 140]) * warmth
+        if self._lamps and self._rng.random() < LIT_WINDOWS:
+            warm, fade = self._rng.uniform(0.3, 0.9), np.linspace(1, 0.7, pane.shape[0])
+            glow = np.multiply.outer(fade * warm, (255, 206, 128))
+            self._shine[top:bottom, left:right] = glow[:, None].astype(np.uint8)
 
     def _shop(self, top: float) -> None:
         width, paint = self._facade.width, self._facade.paint
@@ -223,12 +234,16 @@ def _wall(facade: Facade, height: int, width: int, rng: np.random.Generator) -> 
     return np.clip(color, 0, 255).astype(np.uint8)
 
 
-def paint_roof(color: Color, seed: int) -> Image:
+def paint_gable(facade: Facade, depth: float) -> Image:
+    """The plain side wall of a house, with a window or two: uint8 [h, w, 3]."""
+    bare = replace(facade, width=depth, bay=depth, window=(0.7, 1.1), seed=facade.seed + 1)
+    return _Painter(bare, lamps=False).painted_side()
+
+
+def paint_roof(color: Color) -> Image:
     """Rows of tiles: uint8 [h, w, 3]."""
-    rng = np.random.default_rng(seed)
-    picture = (
-        np.full((72, 160, 3), color, np.float32) + noise_patch(0.5, 72, 160, rng)[..., None] * 8
-    )
+    grain = noise_patch(0.5, 72, 160, np.random.default_rng(3))[..., None]
+    picture = np.float32(color) * (1 + 0.08 * grain)
     picture[::6] *= 0.75
     return np.clip(picture, 0, 255).astype(np.uint8)
 

@@ -16,8 +16,8 @@ from seg_perception.datasets.street.furniture import (
 from seg_perception.datasets.street.plots import random_tree
 from seg_perception.datasets.street.site import START, Site
 from seg_perception.datasets.street.stage import PAVEMENT, Thing
-from seg_perception.datasets.street.traffic import random_model, random_paint
-from seg_perception.datasets.street.vehicles import MODELS, Vehicle
+from seg_perception.datasets.street.traffic import random_paint, random_shape
+from seg_perception.datasets.street.vehicles import SHAPES, Vehicle
 
 FROM_KERB = 0.55
 
@@ -82,8 +82,8 @@ def _parked(site: Site, side: int) -> Iterator[Thing]:
     yaw = 0.0 if side == site.section.traffic_side else np.pi
     s = START
     while s < site.end:
-        model = random_model(site.rng, with_bus=False)
-        length = MODELS[model].length
+        shape = random_shape(site.rng, with_bus=False)
+        length = SHAPES[shape].length
         if site.is_clear(s, side) and site.rng.random() < site.character.parked:
-            yield Vehicle(s, d, yaw + site.rng.normal(0, 0.02), model, random_paint(site.rng))
+            yield Vehicle(s, d, yaw + site.rng.normal(0, 0.02), shape, random_paint(site.rng))
         s += length + site.rng.uniform(0.8, 2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -10,16 +11,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.street.canvas import Texture
 from seg_perception.datasets.street.labels import BUILDING, FENCE, POLE, SIGN
 from seg_perception.datasets.street.noise import noise_patch
-from seg_perception.datasets.street.stage import BORDER, PAVEMENT, Stage
+from seg_perception.datasets.street.stage import BORDER, PAVEMENT, Body, Stage, raised
+from seg_perception.datasets.street.texture import Texture
+from seg_perception.datasets.street.vegetation import toward_road
 
 FloatArray = NDArray[np.float64]
 Color = tuple[int, int, int]
 
 FACING_US = (-1.0, 0.0, 0.0)
 STEEL: Color = (104, 108, 110)
+SMALLEST = 4.0  # pixels a metre
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,17 @@ class LampPost:
 
     def draw(self, stage: Stage) -> None:
         """Post, arm and lamp."""
-        color, over = stage.light.shade(self.color, FACING_US), self.d - 1.5 * self.side
-        foot, low, top, tip = stage.place(
-            self.s, [self.d, self.d, self.d, over], [0, 1.1, self.height, self.height + 0.35]
+        color = stage.light.shade(self.color, FACING_US)
+        body, arm, top = stage.body(self.s, self.d), -1.5 * self.side, self.height
+        post = body.points(
+            np.array([(0, 0, 0), (0, 0, 1.1), (0, 0, 1.1), (0, 0, top), (0, arm, top + 0.3)])
         )
-        stage.canvas.rod([foot, low], 0.22, color, POLE)
-        stage.canvas.rod([low, top], 0.14, color, POLE)
-        stage.canvas.rod([top, tip], 0.09, color, POLE)
-        lamp = stage.place(
-            self.s, [over + 0.3 * self.side, over - 0.3 * self.side], self.height + 0.33
-        )
-        glass = (
-            (255, 226, 170) if stage.light.lamps else stage.light.shade((200, 200, 196), FACING_US)
-        )
-        stage.canvas.rod(lamp, 0.16, glass, POLE)
+        lamp = body.points(np.array([(0, 0.8 * arm, top + 0.28), (0, 1.2 * arm, top + 0.36)]))
+        stage.canvas.rods(post, [0, 2], [0.22, 0.13], [color, color], POLE)
+        glass = stage.light.shade((200, 200, 196), FACING_US)
+        stage.canvas.rod(lamp, 0.16, (255, 226, 170) if stage.light.lamps else glass, POLE)
         if stage.light.lamps:
-            stage.canvas.glow(lamp.mean(axis=0), 1.4, (150, 116, 62))
+            stage.canvas.glow(lamp[0], 1.4, (150, 116, 62))
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of the post."""
@@ -76,10 +74,12 @@ class Bollard:
 
     def draw(self, stage: Stage) -> None:
         """A thick rod with a light band."""
-        at = stage.place(self.s, self.d, [0.1, 1.0])
-        stage.canvas.rod(at, 0.16, stage.light.shade(self.color, FACING_US), POLE)
-        band = stage.place(self.s, self.d, [0.84, 0.88])
-        stage.canvas.rod(band, 0.16, stage.light.shade((220, 220, 214), FACING_US), POLE)
+        body = stage.body(self.s, self.d)
+        if stage.pixels_per_metre(body) < SMALLEST:
+            return
+        joints = body.points(np.array([(0, 0, 0.1), (0, 0, 1.0), (0, 0, 0.84), (0, 0, 0.88)]))
+        colors = [stage.light.shade(c, FACING_US) for c in (self.color, (220, 220, 214))]
+        stage.canvas.rods(joints, [0, 2], [0.16, 0.16], colors, POLE)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of the post."""
@@ -102,13 +102,14 @@ class TrafficSign:
 
     def draw(self, stage: Stage) -> None:
         """Post and plate."""
-        foot, top = stage.place(self.s, self.d, [0, self.height])
-        stage.canvas.rod([foot, top], 0.08, stage.light.shade(STEEL, FACING_US), POLE)
-        across = stage.turned([(0, 0.5, 0), (0, -0.5, 0)], self.s, self.d)
-        across = across[1] - across[0]
-        for shape, color, size in PLATES[self.kind]:
-            corners = top + SHAPES[shape][:, :1] * size * across + _up(SHAPES[shape][:, 1] * size)
-            stage.canvas.face(corners, stage.light.shade(color, FACING_US), SIGN)
+        body = stage.body(self.s, self.d)
+        top = np.array([0, 0, self.height])
+        post = body.points(np.array([(0, 0, 0), top]))
+        stage.canvas.rod(post, 0.08, stage.light.shade(STEEL, FACING_US), POLE)
+        layers = PLATES[self.kind]
+        corners = [top + size * SHAPES[shape] for shape, _, size in layers]
+        colors = [stage.light.shade(color, FACING_US) for _, color, _ in layers]
+        _draw_plate(stage, body, corners, colors)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of the post."""
@@ -131,23 +132,19 @@ class TrafficLight:
 
     def draw(self, stage: Stage) -> None:
         """Post, box, lamps."""
-        foot, low, top = stage.place(self.s, self.d, [0, 2.3, 3.4])
-        stage.canvas.rod([foot, low], 0.12, stage.light.shade((60, 62, 64), FACING_US), POLE)
-        across = stage.turned([(0, 0.5, 0), (0, -0.5, 0)], self.s, self.d)
-        right = across[1] - across[0]
-        box = [low - 0.2 * right, low + 0.2 * right, top + 0.2 * right, top - 0.2 * right]
-        stage.canvas.face(box, stage.light.shade((26, 28, 28), FACING_US), SIGN)
+        body = stage.body(self.s, self.d)
+        post = body.points(np.array([(0, 0, 0), (0, 0, 2.3)]))
+        stage.canvas.rod(post, 0.12, stage.light.shade((60, 62, 64), FACING_US), POLE)
         lit = self._lit(stage.time_s)
-        for name, color, z in (
-            ("red", (255, 46, 30), 0.9),
-            ("amber", (255, 180, 40), 0.55),
-            ("green", (50, 255, 150), 0.2),
-        ):
-            bulb = low + SHAPES["disc"][:, :1] * 0.13 * right + _up(SHAPES["disc"][:, 1] * 0.13 + z)
-            shown = color if name == lit else [channel * 0.16 for channel in color]
-            stage.canvas.paint(bulb, shown)
+        corners = [np.array([(0, 0.2, 2.3), (0, -0.2, 2.3), (0, -0.2, 3.4), (0, 0.2, 3.4)])]
+        colors = [stage.light.shade((26, 28, 28), FACING_US)]
+        for name, color, z in BULBS:
+            corners.append(0.13 * SHAPES["disc"] + np.array([0, 0, z]))
+            colors.append([channel * (1.0 if name == lit else 0.16) for channel in color])
             if name == lit:
-                stage.canvas.glow(low + (0, 0, z), 0.45, [channel * 0.35 for channel in color])
+                lamp, halo = np.array([body.x, body.y, z]), [channel * 0.35 for channel in color]
+        _draw_plate(stage, body, corners, colors)
+        stage.canvas.glow(lamp, 0.45, halo)
 
     def _lit(self, time_s: float) -> str:
         moment = (time_s + self.offset) % 20.0
@@ -177,26 +174,26 @@ class Fence:
 
     def draw(self, stage: Stage) -> None:
         """One surface; railings let through what is behind them."""
-        near, far = stage.place([self.start, self.end], self.side * self.distance)
-        x, y, _ = (far - near) / np.linalg.norm(far - near)
-        factor = stage.light.factor(self.side * np.array([y, -x, 0]))
-        length = round(self.end - self.start)
-        texture = fence_texture(self.kind, self.color, length, tuple(np.round(factor, 2).tolist()))
-        up = _up(np.array([self.height]))[0]
+        d = self.side * self.distance
+        near, far = stage.spot(self.start, d), stage.spot(self.end, d)
+        light = stage.light.factor(toward_road(near, far, self.side)).tolist()
+        texture = fence_texture(self.kind, self.color, round(self.end - self.start))
         label = BUILDING if self.kind == "wall" else FENCE
-        stage.canvas.surface(near + up, far - near, -up, texture, label)
+        down = np.array([0, 0, -self.height])
+        stage.canvas.surface(near - down, far - near, down, texture, label, light)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of what is not railings."""
         if self.kind == "railing":
             return []
-        base = stage.place([self.start, self.end], self.side * self.distance)
-        return [stage.shadow(np.vstack([base, base + (0, 0, self.height)]))]
+        d = self.side * self.distance
+        base = np.array([stage.spot(self.start, d), stage.spot(self.end, d)])
+        return [stage.shadow(np.vstack([base, raised(base, self.height)]))]
 
 
 @lru_cache(maxsize=64)
-def fence_texture(kind: str, color: Color, length: int, light: tuple[float, ...]) -> Texture:
-    """A fence of a length in metres, in the given light (RGB factors)."""
+def fence_texture(kind: str, color: Color, length: int) -> Texture:
+    """A fence of a length in metres."""
     height, width = 48, max(48, min(30 * length, 900))
     rng = np.random.default_rng(length)
     shade = 1 + 0.05 * noise_patch(0.8, height, width, rng)
@@ -207,7 +204,7 @@ def fence_texture(kind: str, color: Color, length: int, light: tuple[float, ...]
         shade += 0.06 * cv2.blur(noise_patch(0.2, height, width, rng), (9, 1))
         shade[4::4] *= 0.85
         shade[:4] *= 1.25
-    picture = np.clip(shade[..., None] * np.multiply(color, light), 0, 255).astype(np.uint8)
+    picture = np.clip(shade[..., None] * np.float32(color), 0, 255).astype(np.uint8)
     if kind != "railing":
         return Texture(picture)
     opacity = np.zeros((height, width), np.uint8)
@@ -216,20 +213,29 @@ def fence_texture(kind: str, color: Color, length: int, light: tuple[float, ...]
     return Texture(picture, opacity, np.full_like(opacity, 255))
 
 
+def _upright(right_up: FloatArray) -> FloatArray:
+    """A flat shape [N, 2] (right, up) that faces us, as points [N, 3] (forward, left, up)."""
+    return np.column_stack([np.zeros(len(right_up)), -right_up[:, 0], right_up[:, 1]])
+
+
 def _polygon(corners: int, turn: float) -> FloatArray:
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False) + turn
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return _upright(np.stack([np.cos(angle), np.sin(angle)], axis=1))
+
+
+def _rectangle(width: float, height: float) -> FloatArray:
+    return _upright(np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (width / 2, height / 2))
 
 
 SHAPES = {
     "disc": _polygon(16, 0.0),
     "triangle": _polygon(3, np.pi / 2),
     "diamond": _polygon(4, 0.0),
-    "square": np.array([(-1, -1), (1, -1), (1, 1), (-1, 1.0)]) * 0.85,
-    "board": np.array([(-1.6, -0.7), (1.6, -0.7), (1.6, 0.7), (-1.6, 0.7)]),
-    "bar": np.array([(-0.7, -0.18), (0.7, -0.18), (0.7, 0.18), (-0.7, 0.18)]),
+    "square": _rectangle(1.7, 1.7),
+    "board": _rectangle(3.2, 1.4),
+    "bar": _rectangle(1.4, 0.36),
 }
-"""Outlines [N, 2] (right, up) of about unit radius."""
+"""Outlines [N, 3] (forward, left, up) of about unit radius."""
 
 RED, WHITE, BLUE, YELLOW, GREEN, BLACK = (
     (186, 24, 30), (236, 236, 232), (24, 74, 160), (240, 190, 30), (18, 100, 70), (24, 24, 24),
@@ -247,12 +253,28 @@ PLATES: dict[str, tuple[tuple[str, Color, float], ...]] = {
 """Each plate's layers: shape, colour, radius in metres."""
 
 
-def _up(z: FloatArray) -> FloatArray:
-    """Vectors [N, 3] straight up."""
-    return np.stack([np.zeros_like(z), np.zeros_like(z), z], axis=1)
+BULBS = (
+    ("red", (255, 46, 30), 3.2),
+    ("amber", (255, 180, 40), 2.85),
+    ("green", (50, 255, 150), 2.5),
+)
+"""Of a traffic light: name, colour, height in metres."""
+
+
+def _draw_plate(
+    stage: Stage, body: Body, layers: Sequence[FloatArray], colors: Sequence[Sequence[float]]
+) -> None:
+    """Draw flat shapes one upon the other; the first is the largest."""
+    starts = np.cumsum([0, *(len(layer) for layer in layers[:-1])]).tolist()
+    outlines = stage.canvas.outlines(body.points(np.concatenate(layers)), starts)
+    if outlines[0] is not None:
+        stage.canvas.face(outlines[0], colors[0], SIGN)
+        for outline, color in zip(outlines[1:], colors[1:], strict=True):
+            if outline is not None:
+                stage.canvas.paint(outline, color)
 
 
 def _post_shadow(stage: Stage, s: float, d: float, height: float, radius: float) -> FloatArray:
-    post = [(0, -radius, 0), (0, radius, 0), (0, -radius, height), (0, radius, height)]
-    post += [(x, y + 0.0, z) for y, _, z in ((0, 0, 0), (0, 0, height)) for x in (-radius, radius)]
-    return stage.shadow(stage.turned(post, s, d))
+    ring = radius * np.array([(1, 0, 0), (0, 1, 0), (-1, 0, 0), (0, -1, 0.0)])
+    body = stage.body(s, d)
+    return stage.shadow(body.points(np.vstack([ring, raised(ring, height)])))

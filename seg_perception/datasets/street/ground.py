@@ -94,14 +94,14 @@ class Ground:
         if first >= canvas.camera.height:
             return
         surface = self._surface(stage, first)
-        color = self.palette[surface.zone]
+        color = self.palette.take(surface.zone, axis=0)
         color *= self._tone(stage, surface, first)[..., None]
         self._paint(stage, surface, color, first)
         color *= stage.light.factor((0, 0, 1)).astype(np.float32)
-        if stage.light.has_shadows:
+        if shadows:
             _darken(color, shadows, stage, first)
         canvas.image[first:] = np.minimum(color, 255).astype(np.uint8)
-        canvas.labels[first:] = LABEL_OF_ZONE[surface.zone]
+        canvas.labels[first:] = LABEL_OF_ZONE.take(surface.zone)
         canvas.depth[first:] = surface.depth
 
     def _surface(self, stage: Stage, first: int) -> Surface:
@@ -212,9 +212,9 @@ def _plane(stage: Stage, z: float, first: int) -> Plane:
     camera, below = stage.canvas.camera, stage.canvas.ray_y[first:].astype(np.float64)
     cos, sin = np.cos(camera.pitch_rad), np.sin(camera.pitch_rad)
     depth = (camera.height_m - z) / (sin + cos * below)
-    left = -depth[:, None] * stage.canvas.ray_x
+    left = -depth.astype(np.float32)[:, None] * stage.canvas.ray_x
     s, d = stage.road.of_ground(depth * (cos - sin * below), left, stage.ego)
-    return Plane(depth.astype(np.float32), s.astype(np.float32), d.astype(np.float32))
+    return Plane(depth.astype(np.float32), s, d)
 
 
 def _footprint(surface: Surface) -> tuple[Array, Array]:
@@ -236,9 +236,9 @@ def _darken(color: Array, shadows: Sequence[FloatArray], stage: Stage, first: in
     """Take the sun's light from the colours [H, W, 3] within the shadows, in place."""
     canvas = stage.canvas
     mask = np.zeros((canvas.camera.height, canvas.camera.width), np.uint8)
-    for outline in shadows:
-        pixels, _ = canvas.outline(outline)
-        if len(pixels):
-            fill(mask, pixels, (255,))
+    starts = np.cumsum([0, *(len(outline) for outline in shadows[:-1])]).tolist()
+    for outline in canvas.outlines(np.concatenate(shadows), starts):
+        if outline is not None:
+            fill(mask, outline, (255,))
     soft = cv2.blur(mask, (3, 3))[first:].astype(np.float32) / 255
     color *= 1 - soft[..., None] * (1 - stage.light.shadow).astype(np.float32)

@@ -42,10 +42,10 @@ class Light:
         return replace(self, to_sun=np.array([x * cos + y * sin, y * cos - x * sin, z]))
 
     def factor(self, normal: ArrayLike) -> FloatArray:
-        """RGB [3] by which a surface's colour is multiplied; `normal` [3] is its unit normal."""
-        normal = np.asarray(normal)
-        facing = max(0.0, float(normal @ self.to_sun))
-        return self.ambient * (0.85 + 0.15 * normal[2]) + self.sun * facing
+        """RGB [..., 3] by which a surface's colour is multiplied; unit `normal` [..., 3]."""
+        normal = np.asarray(normal, np.float64)
+        facing = np.maximum(normal @ self.to_sun, 0.0)[..., None]
+        return np.asarray(self.ambient * (0.85 + 0.15 * normal[..., 2:]) + self.sun * facing)
 
     @property
     def shadow(self) -> FloatArray:

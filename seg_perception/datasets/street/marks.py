@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,9 +83,13 @@ def crack(s: float, d: float, length: float, rng: np.random.Generator) -> Mark:
     )
 
 
-def draw_marks(mask: Image, marks: Iterable[Mark], stage: Stage) -> None:
+def draw_marks(mask: Image, marks: Sequence[Mark], stage: Stage) -> None:
     """Fill marks with their values, in order, on a mask uint8 [H, W]."""
-    for mark in marks:
-        pixels, _ = stage.canvas.outline(stage.place(mark.s, mark.d))
-        if len(pixels):
-            fill(mask, pixels, (mark.value,))
+    if not marks:
+        return
+    s, d = (np.concatenate([getattr(mark, axis) for mark in marks]) for axis in "sd")
+    starts = np.cumsum([0, *(len(mark.s) for mark in marks[:-1])]).tolist()
+    points = stage.road.in_vehicle(s, d, stage.ego)
+    for mark, outline in zip(marks, stage.canvas.outlines(points, starts), strict=True):
+        if outline is not None:
+            fill(mask, outline, (mark.value,))

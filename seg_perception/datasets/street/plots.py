@@ -46,9 +46,8 @@ def random_tree(site: Site, s: float, d: float, tallest: float, layer: int) -> T
     else:
         kind = str(rng.choice(["broad", "conifer", "bush"], p=[0.76, 0.1, 0.14]))
     height = 1.6 if kind == "bush" else tallest * rng.uniform(0.6, 1.0)
-    tint = rng.uniform(0.85, 1.15)
-    r, g, b = (int(channel * tint) for channel in site.character.leaves)
-    return Tree(s, d, height, kind, (r, g, b), int(rng.integers(VARIANTS)), layer)
+    shade, variant = rng.uniform(0.85, 1.15), int(rng.integers(VARIANTS))
+    return Tree(s, d, height, kind, site.character.leaves, shade, variant, layer)
 
 
 def _between_junctions(site: Site, side: int) -> Iterator[tuple[float, float]]:

@@ -6,9 +6,10 @@ Road coordinates: s metres along the middle line, d metres to its left, z metres
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import cos, sin
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
@@ -82,38 +83,40 @@ class MiddleLine:
     def __init__(self, length: float, max_curvature: float, rng: np.random.Generator) -> None:
         self._s = np.arange(-BEHIND, length + SIGHT + BEHIND, STEP)
         waves = 2 * np.pi * self._s[:, None] / rng.uniform(150, 500, 3) + rng.uniform(0, 6.28, 3)
-        curvature = max_curvature * np.sin(waves).mean(axis=1)
-        self._heading = np.cumsum(curvature) * STEP
+        self._curvature = max_curvature * np.sin(waves).mean(axis=1)
+        self._heading = np.cumsum(self._curvature) * STEP
         self._x = np.cumsum(np.cos(self._heading)) * STEP
         self._y = np.cumsum(np.sin(self._heading)) * STEP
+        table = np.stack([self._x, self._y, self._heading], axis=1)
+        self._table: list[list[float]] = table.tolist()
 
-    def heading(self, s: ArrayLike) -> FloatArray:
-        """World direction of the road at s, radians."""
-        return np.interp(s, self._s, self._heading)
-
-    def world(self, s: ArrayLike, d: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """World x, y of road coordinates."""
-        heading = self.heading(s)
-        x = np.interp(s, self._s, self._x) - np.asarray(d) * np.sin(heading)
-        y = np.interp(s, self._s, self._y) + np.asarray(d) * np.cos(heading)
-        return x, y
+    def at(self, s: float) -> tuple[float, float, float]:
+        """World x, y and heading of the middle line at s."""
+        position = min(max((s + BEHIND) / STEP, 0.0), len(self._table) - 1.001)
+        i = int(position)
+        part = position - i
+        x, y, heading = (
+            before + part * (after - before)
+            for before, after in zip(self._table[i], self._table[i + 1], strict=True)
+        )
+        return x, y, heading
 
     def pose(self, s: float, d: float, yaw: float) -> Pose:
         """The pose of a vehicle at s, d that looks `yaw` to the left of the road's direction."""
-        x, y = self.world(s, d)
-        return Pose(s, d, float(x), float(y), float(self.heading(s)) + yaw)
+        x, y, heading = self.at(s)
+        return Pose(s, d, x - d * sin(heading), y + d * cos(heading), heading + yaw)
 
-    def in_vehicle(self, s: ArrayLike, d: ArrayLike, z: ArrayLike, pose: Pose) -> FloatArray:
-        """Road coordinates (broadcast against each other) in the vehicle frame: [N, 3] metres."""
-        s, d, z = np.broadcast_arrays(*np.atleast_1d(s, d, z))
-        x, y = self.world(s, d)
-        east, north = x - pose.x, y - pose.y
-        cos, sin = np.cos(pose.heading), np.sin(pose.heading)
-        return np.stack([east * cos + north * sin, north * cos - east * sin, z], axis=-1)
+    def in_vehicle(self, s: FloatArray, d: FloatArray | float, pose: Pose) -> FloatArray:
+        """Road coordinates on the ground in the vehicle frame: [N] -> [N, 3] metres."""
+        heading = np.interp(s, self._s, self._heading)
+        east = np.interp(s, self._s, self._x) - d * np.sin(heading) - pose.x
+        north = np.interp(s, self._s, self._y) + d * np.cos(heading) - pose.y
+        c, n = cos(pose.heading), sin(pose.heading)
+        return np.stack([east * c + north * n, north * c - east * n, np.zeros_like(east)], axis=1)
 
     def of_ground(
-        self, forward: FloatArray, left: FloatArray, pose: Pose
-    ) -> tuple[FloatArray, FloatArray]:
+        self, forward: FloatArray, left: NDArray[np.float32], pose: Pose
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Road coordinates of ground points that share `forward` along each row.
 
         The foot of the perpendicular is found from the middle line's point at the same `forward`,
@@ -125,14 +128,19 @@ class MiddleLine:
             pose: of the vehicle.
 
         Returns:
-            s, d: [H, W] metres.
+            s, d: float32 [H, W] metres.
         """
-        s = np.arange(max(pose.s - BEHIND, self._s[0]), pose.s + SIGHT + 40, STEP)
-        line = self.in_vehicle(s, 0.0, 0.0, pose)
-        row_s = np.interp(forward, line[:, 0], s)
-        beside = left - np.interp(forward, line[:, 0], line[:, 1])[:, None]
-        turn = (self.heading(row_s) - pose.heading)[:, None]
-        curvature = np.gradient(self._heading, STEP)
-        along = beside * np.sin(turn)
-        bend = np.interp(row_s, self._s, curvature)[:, None] / 2
-        return row_s[:, None] + along, beside * np.cos(turn) - bend * along**2
+        near = (self._s > pose.s - BEHIND) & (self._s < pose.s + SIGHT + 40)
+        line = self.in_vehicle(self._s[near], 0.0, pose)
+        row_s = np.interp(forward, line[:, 0], self._s[near])
+        turn = np.interp(row_s, self._s, self._heading) - pose.heading
+        bend = np.interp(row_s, self._s, self._curvature) / 2
+        beside = left - _column(np.interp(forward, line[:, 0], line[:, 1]))
+        along = beside * _column(np.sin(turn))
+        s, across = _column(row_s) + along, beside * _column(np.cos(turn))
+        return s, across - _column(bend) * along * along
+
+
+def _column(rows: FloatArray) -> NDArray[np.float32]:
+    """One value a row: [H] -> float32 [H, 1]."""
+    return rows.astype(np.float32)[:, None]

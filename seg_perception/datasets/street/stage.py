@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, cos, sin
 from typing import Protocol
 
 import cv2
@@ -22,6 +22,34 @@ CHUNK = 4.0
 
 BEYOND, BORDER, PAVEMENT, ROADWAY = range(4)
 """Layers, from the plots behind the pavement to the road; what is later hides what is earlier."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Where something stands in the vehicle frame, and where it looks (cos, sin)."""
+
+    x: float
+    y: float
+    cos: float
+    sin: float
+
+    def points(self, local: FloatArray) -> FloatArray:
+        """Its own points [N, 3] (forward, left, up) in the vehicle frame."""
+        return local @ self._rotation + (self.x, self.y, 0.0)
+
+    def directions(self, local: FloatArray) -> FloatArray:
+        """Its own directions [N, 3] in the vehicle frame."""
+        return np.asarray(local @ self._rotation)
+
+    def eye(self, height: float) -> FloatArray:
+        """The camera, `height` metres above the vehicle's origin, as the body sees it: [3]."""
+        x = -self.x * self.cos - self.y * self.sin
+        y = self.x * self.sin - self.y * self.cos
+        return np.array([x, y, height])
+
+    @property
+    def _rotation(self) -> FloatArray:
+        return np.array([[self.cos, self.sin, 0], [-self.sin, self.cos, 0], [0, 0, 1.0]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,26 +70,29 @@ class Stage:
     light: Light
     time_s: float
 
-    def place(self, s: ArrayLike, d: ArrayLike, z: ArrayLike = 0.0) -> FloatArray:
-        """Road coordinates in the vehicle frame, [N, 3] metres."""
-        return self.road.in_vehicle(s, d, z, self.ego)
+    def body(self, s: float, d: float, yaw: float = 0.0) -> Body:
+        """What stands at s, d and looks `yaw` to the left of the road's direction."""
+        x, y, heading = self.road.at(s)
+        east = x - d * sin(heading) - self.ego.x
+        north = y + d * cos(heading) - self.ego.y
+        c, n = cos(self.ego.heading), sin(self.ego.heading)
+        turn = heading + yaw - self.ego.heading
+        return Body(east * c + north * n, north * c - east * n, cos(turn), sin(turn))
 
-    def heading(self, s: float) -> float:
-        """Direction of the road at s, radians to the left of the vehicle's."""
-        return float(self.road.heading(s)) - self.ego.heading
+    def spot(self, s: float, d: float, z: float = 0.0) -> FloatArray:
+        """A point [3] of the street in the vehicle frame."""
+        body = self.body(s, d)
+        return np.array([body.x, body.y, z])
 
-    def turned(self, local: ArrayLike, s: float, d: float, yaw: float = 0.0) -> FloatArray:
-        """Points of a body (forward, left, up) that stands at s, d and looks `yaw` off the road."""
-        x, y, z = np.asarray(local, np.float64).T
-        angle = self.heading(s) + yaw
-        cos, sin = np.cos(angle), np.sin(angle)
-        return self.place(s, d)[0] + np.stack([x * cos - y * sin, x * sin + y * cos, z], axis=1)
+    def pixels_per_metre(self, body: Body) -> float:
+        """How large it is seen."""
+        return self.canvas.camera.fx / max(body.x, 1.0)
 
     def shadow(self, points: ArrayLike) -> FloatArray:
         """The outline [N, 3] on the ground of the shadow that points [M, 3] span."""
-        x, y, z = np.asarray(points, np.float64).T
+        points = np.asarray(points, np.float64)
         sun = self.light.to_sun
-        ground = np.stack([x - z * sun[0] / sun[2], y - z * sun[1] / sun[2]], axis=1)
+        ground = points[:, :2] - points[:, 2:] * (sun[:2] / sun[2])
         hull = cv2.convexHull(ground.astype(np.float32))[:, 0]
         return np.column_stack([hull, np.zeros(len(hull))])
 
@@ -91,3 +122,8 @@ def far_to_near(things: Iterable[Thing], time_s: float) -> list[Thing]:
         return -ceil(far / CHUNK), thing.layer, -far
 
     return sorted(things, key=order)
+
+
+def raised(points: FloatArray, height: float) -> FloatArray:
+    """Points [N, 3] or [3] that much higher, metres."""
+    return np.asarray(points + np.array([0.0, 0.0, height]))

@@ -23,7 +23,7 @@ SKINS: tuple[Color, ...] = ((226, 186, 160), (196, 150, 120), (128, 88, 66), (92
 HAIRS: tuple[Color, ...] = ((40, 32, 28), (84, 58, 38), (160, 126, 76), (128, 124, 120))
 
 
-def random_model(rng: np.random.Generator, with_bus: bool = True) -> str:
+def random_shape(rng: np.random.Generator, with_bus: bool = True) -> str:
     """What kind of vehicle comes next."""
     names = list(SHARES)[: None if with_bus else -1]
     shares = np.array([SHARES[name] for name in names])
@@ -55,7 +55,7 @@ def _ahead(site: Site, speed: float, lamps: bool) -> Iterator[Thing]:
         s = rng.uniform(13, 60)
         while s < SIGHT:
             d = section.lane_center(section.traffic_side, number) + rng.normal(0, 0.1)
-            yield Vehicle(s, d, 0.0, random_model(rng), random_paint(rng), speed, 2.0, lamps)
+            yield Vehicle(s, d, 0.0, random_shape(rng), random_paint(rng), speed, 2.0, lamps)
             s += site.character.traffic * rng.uniform(0.6, 2)
 
 
@@ -67,7 +67,7 @@ def _oncoming(site: Site, duration: float, lamps: bool) -> Iterator[Thing]:
         s = rng.uniform(10, 60)
         while s < site.end + fast * duration:
             d = section.lane_center(-section.traffic_side, number) + rng.normal(0, 0.1)
-            yield Vehicle(s, d, np.pi, random_model(rng), random_paint(rng), -fast, 0.0, lamps)
+            yield Vehicle(s, d, np.pi, random_shape(rng), random_paint(rng), -fast, 0.0, lamps)
             s += site.character.traffic * rng.uniform(0.5, 2)
 
 

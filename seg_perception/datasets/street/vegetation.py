@@ -10,18 +10,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.street.canvas import Texture
 from seg_perception.datasets.street.labels import TREE
 from seg_perception.datasets.street.noise import noise_patch
-from seg_perception.datasets.street.stage import BORDER, Stage
+from seg_perception.datasets.street.stage import BORDER, Stage, raised
+from seg_perception.datasets.street.texture import Texture
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
-SIZE = (256, 192)
-VARIANTS = 5
-SPREAD = {"broad": 0.75, "conifer": 0.45, "bare": 0.7, "bush": 1.2}
+HEIGHT, WIDTH = 288, 224  # texels of a tree's picture
+VARIANTS = 4
+SPREAD = {"broad": 0.78, "conifer": 0.45, "bare": 0.75, "bush": 1.2}
+"""Kinds of trees, and their width against their height."""
+
+BARK: Color = (84, 72, 60)
+UPWARD = (0.0, 0.0, 0.6)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Tree:
         height: metres.
         kind: key of `SPREAD`.
         leaves: colour of its leaves.
-        variant: which of the pictures of its kind.
+        shade: brightness of this tree against others, about 1.
+        variant: which of the pictures of its kind, 0 to `VARIANTS` - 1.
         layer: as of `Thing`.
     """
 
@@ -42,6 +47,7 @@ class Tree:
     height: float
     kind: str
     leaves: Color
+    shade: float
     variant: int
     layer: int
 
@@ -56,34 +62,33 @@ class Tree:
 
     def draw(self, stage: Stage) -> None:
         """A billboard."""
-        light = tuple(np.round(stage.light.factor((0, 0, 0.6)), 2).tolist())
-        right = np.sign(-stage.light.to_sun[1]) if stage.light.has_shadows else 0
-        texture = tree_texture(self.kind, self.leaves, self.variant, int(right), light)
-        stage.canvas.billboard(
-            stage.place(self.s, self.d)[0], self.width, self.height, texture, TREE
-        )
+        from_right = stage.light.has_shadows and stage.light.to_sun[1] < 0
+        texture = tree_texture(self.kind, self.leaves, self.variant, bool(from_right))
+        light = (stage.light.factor(UPWARD) * self.shade).tolist()
+        foot = stage.spot(self.s, self.d)
+        stage.canvas.billboard(foot, self.width, self.height, texture, TREE, light)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of a round crown and of the trunk."""
-        foot, radius = stage.place(self.s, self.d)[0], self.width / 2
-        angle = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-        ring = np.column_stack([np.cos(angle), np.sin(angle), np.zeros(10)]) * radius * 0.8
-        low = 0.0 if self.kind == "bush" else 0.35
-        crown = np.vstack([foot + ring + (0, 0, z * self.height) for z in (low, 0.85)])
-        trunk = foot + np.array(
-            [
-                [0, -0.15, 0],
-                [0, 0.15, 0],
-                [0, -0.15, 0.5 * self.height],
-                [0, 0.15, 0.5 * self.height],
-            ]
-        )
+        foot, top = stage.spot(self.s, self.d), 0.5 * self.height
+        low = 0.0 if self.kind == "bush" else 0.4
+        ring = CIRCLE * (0.4 * self.width) + foot
+        crown = np.vstack([raised(ring, z * self.height) for z in (low, 0.85)])
+        trunk = foot + np.array([(0, -0.15, 0), (0, 0.15, 0), (0, -0.15, top), (0, 0.15, top)])
         return [stage.shadow(crown), stage.shadow(trunk)]
 
 
 @dataclass(frozen=True)
 class Hedge:
-    """A clipped hedge along the road; fields as of `Building`, `distance` from the middle line."""
+    """A clipped hedge along the road.
+
+    Attributes:
+        start, end: s in metres.
+        side: 1 = left of the road, -1 = right.
+        distance: of its front from the middle line, metres.
+        height: metres.
+        leaves: colour.
+    """
 
     start: float
     end: float
@@ -98,127 +103,125 @@ class Hedge:
         return self.start, self.end
 
     def draw(self, stage: Stage) -> None:
-        """Its front and its near end."""
-        near, far = stage.place([self.start, self.end], self.side * self.distance)
-        back = stage.place(self.start, self.side * (self.distance + 0.7))[0]
-        up = np.array([0, 0, self.height])
-        factor = stage.light.factor(_toward_road(near, far, self.side))
-        texture = hedge_texture(self.leaves, tuple(np.round(factor, 2).tolist()))
-        stage.canvas.face(
-            [near, back, back + up, near + up],
-            stage.light.shade(np.multiply(self.leaves, 0.7), (-1, 0, 0)),
-            TREE,
+        """Its near end, then its front."""
+        d = self.side * self.distance
+        near, far = stage.spot(self.start, d), stage.spot(self.end, d)
+        back = stage.spot(self.start, d + 0.7 * self.side)
+        end = stage.canvas.outline(
+            [near, back, raised(back, self.height), raised(near, self.height)]
         )
-        stage.canvas.surface(near + up, far - near, -up, texture, TREE)
+        if end is not None:
+            shade = stage.light.shade(np.multiply(self.leaves, 0.7), (-1, 0, 0))
+            stage.canvas.face(end, shade, TREE)
+        light = stage.light.factor(toward_road(near, far, self.side)).tolist()
+        down = np.array([0, 0, -self.height])
+        texture = hedge_texture(self.leaves)
+        stage.canvas.surface(near - down, far - near, down, texture, TREE, light)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of its front."""
-        base = stage.place([self.start, self.end], self.side * self.distance)
-        return [stage.shadow(np.vstack([base, base + (0, 0, self.height)]))]
+        d = self.side * self.distance
+        base = np.array([stage.spot(self.start, d), stage.spot(self.end, d)])
+        return [stage.shadow(np.vstack([base, raised(base, self.height)]))]
 
 
-def _toward_road(near: FloatArray, far: FloatArray, side: int) -> FloatArray:
+def toward_road(near: FloatArray, far: FloatArray, side: int) -> FloatArray:
+    """Unit vector [3] from an upright surface between two points to the road."""
     x, y, _ = (far - near) / np.linalg.norm(far - near)
-    return side * np.array([y, -x, 0])
+    return side * np.array([y, -x, 0.0])
 
 
-@lru_cache(maxsize=96)
-def tree_texture(
-    kind: str, leaves: Color, variant: int, sun_right: int, light: tuple[float, ...]
-) -> Texture:
-    """A tree's picture in the given light (RGB factors); `sun_right` 1 = lit from the right."""
-    rng = np.random.default_rng([sorted(SPREAD).index(kind), variant])
+@lru_cache(maxsize=48)
+def tree_texture(kind: str, leaves: Color, variant: int, from_right: bool) -> Texture:
+    """A tree's picture in white light that comes more from one side."""
     if kind == "bare":
-        return _bare(rng, light)
-    picture = np.zeros((*SIZE, 3), np.uint8)
-    opacity = np.zeros(SIZE, np.uint8)
+        return _bare(variant)
+    shade, opacity = _foliage(kind, variant)
+    tilt = np.linspace(-0.15, 0.15, WIDTH) * (1 if from_right else -1)
+    lit = shade * (1 + tilt)
+    color = np.clip(lit[..., None] * np.float32(leaves), 0, 255).astype(np.uint8)
+    trunk = (shade == 0) & (opacity > 0)
+    color[trunk] = BARK
+    color[opacity == 0] = np.multiply(leaves, 0.8)  # what shrinking mixes into the crown's edge
+    return Texture(color, opacity)
+
+
+@lru_cache(maxsize=24)
+def _foliage(kind: str, variant: int) -> tuple[NDArray[np.float32], Image]:
+    """Brightness of the leaves (0 = trunk or nothing) and opacity of a tree."""
+    rng = np.random.default_rng([sorted(SPREAD).index(kind), variant])
+    canvas = np.zeros((HEIGHT, WIDTH, 2), np.uint8)  # brightness * 128, opacity
     if kind != "bush":
-        _trunk(picture, opacity, light)
-    centers, radii = _clumps(kind, rng)
-    for center, radius in zip(centers, radii, strict=True):
-        lit = (
-            0.62
-            + 0.5 * (1 - center[1])
-            + 0.22 * sun_right * (center[0] - 0.5)
-            + rng.normal(0, 0.09)
-        )
-        color = np.clip(np.multiply(leaves, light) * lit, 0, 255).tolist()
-        spot = (round(center[0] * SIZE[1]), round(center[1] * SIZE[0]))
-        axes = (max(1, round(radius * SIZE[1])), max(1, round(0.7 * radius * SIZE[1])))
-        angle = rng.uniform(0, 180)
-        for target, value in ((picture, color), (opacity, (255,))):
-            cv2.ellipse(target, spot, axes, angle, 0, 360, value, cv2.FILLED)
-    return Texture(_without_fringe(picture, opacity), opacity)
+        _draw_trunk(canvas)
+    places, sizes = (
+        _conifer_leaves(rng) if kind == "conifer" else _crown_leaves(kind == "bush", rng)
+    )
+    bright = 1.12 - 0.55 * places[:, 1] + rng.normal(0, 0.16, len(places))
+    bright *= np.linspace(0.62, 1.08, len(places))  # the leaves behind lie in the others' shadow
+    values = np.clip(bright * 128, 20, 255).astype(int).tolist()
+    spots = np.round(places * (WIDTH, HEIGHT)).astype(int).tolist()
+    axes = np.maximum(np.round(np.outer(sizes, (WIDTH, 0.55 * WIDTH))), 1).astype(int).tolist()
+    angles = rng.uniform(0, 180, len(places)).tolist()
+    for spot, axis, angle, value in zip(spots, axes, angles, values, strict=True):
+        cv2.ellipse(canvas, spot, axis, angle, 0, 360, (value, 255), cv2.FILLED)
+    return canvas[..., 0].astype(np.float32) / 128, canvas[..., 1].copy()
 
 
-def _clumps(kind: str, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Leaves' places (x, y from the top, 0 to 1) and radii, the back ones first."""
-    if kind == "conifer":
-        y = np.sort(rng.beta(1.4, 1.1, 900))[::-1] * 0.88
-        x = 0.5 + rng.uniform(-1, 1, 900) * (0.04 + 0.44 * y * (0.8 + 0.2 * np.sin(y * 60)))
-        return np.stack([x, y + 0.02], axis=1), rng.uniform(0.008, 0.022, 900)
-    low, high = (0.25, 0.95) if kind == "bush" else (0.05, 0.68)
-    boughs = rng.uniform(-1, 1, (26, 2))
-    boughs = boughs[np.hypot(*boughs.T) < 1] * (0.34, (high - low) / 2 - 0.07)
-    parent = rng.integers(len(boughs), size=1500)
-    offset = rng.normal(0, 1, (1500, 2)) * (0.055, 0.038)
-    depth = np.sort(rng.uniform(0, 1, 1500))[:, None]
-    places = boughs[parent] + offset * (1.25 - 0.35 * depth) + (0.5, (low + high) / 2)
-    return np.clip(places, 0.02, 0.98), rng.uniform(0.008, 0.024, 1500)
+def _crown_leaves(bush: bool, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Places (x, y from the top, 0 to 1) and sizes of leaves in clumps, the back ones first."""
+    low, high = (0.25, 0.96) if bush else (0.04, 0.7)
+    boughs = rng.uniform(-1, 1, (40, 2))
+    boughs = boughs[np.hypot(*boughs.T) < 1] * (0.36, (high - low) / 2 - 0.06)
+    count = 2200
+    parent = rng.integers(len(boughs), size=count)
+    spread = np.linspace(1.2, 0.8, count)[:, None] * (0.055, 0.036)
+    places = boughs[parent] + rng.normal(0, 1, (count, 2)) * spread + (0.5, (low + high) / 2)
+    return np.clip(places, 0.02, 0.98), rng.uniform(0.007, 0.017, count)
 
 
-def _trunk(picture: Image, opacity: Image, light: tuple[float, ...]) -> None:
-    height, width = SIZE
-    color = np.clip(np.multiply((86, 72, 58), light), 0, 255).tolist()
-    for target, value in ((picture, color), (opacity, (255,))):
-        for top_x, top_y in ((0.5, 0.4), (0.36, 0.42), (0.63, 0.4)):
-            top = (round(top_x * width), round(top_y * height))
-            cv2.line(target, (width // 2, round(0.72 * height)), top, value, 4, cv2.LINE_AA)
-        cv2.line(
-            target, (width // 2, height), (width // 2, round(0.6 * height)), value, 9, cv2.LINE_AA
-        )
+def _conifer_leaves(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Like `_crown_leaves`, in drooping tiers."""
+    y = np.sort(rng.beta(1.4, 1.1, 1600))[::-1] * 0.9
+    reach = 0.03 + 0.45 * y * (0.78 + 0.22 * np.abs(np.sin(y * 28)))
+    x = 0.5 + rng.uniform(-1, 1, len(y)) * reach
+    return np.stack([x, y + 0.02], axis=1), rng.uniform(0.006, 0.016, len(y))
 
 
-def _bare(rng: np.random.Generator, light: tuple[float, ...]) -> Texture:
-    """A tree in winter: branches that fork six times; its label fills the gaps between twigs."""
-    height, width = SIZE
-    opacity = np.zeros(SIZE, np.uint8)
-    branches = [(width / 2, float(height), -np.pi / 2, height * 0.3, 9.0)]
-    for _ in range(7):
+def _draw_trunk(canvas: Image) -> None:
+    fork = (WIDTH // 2, round(0.72 * HEIGHT))
+    for x, y in ((0.5, 0.35), (0.34, 0.42), (0.65, 0.4)):
+        cv2.line(canvas, fork, (round(x * WIDTH), round(y * HEIGHT)), (0, 255), 4)
+    cv2.line(canvas, (WIDTH // 2, HEIGHT), (WIDTH // 2, round(0.6 * HEIGHT)), (0, 255), 9)
+
+
+def _bare(variant: int) -> Texture:
+    """A tree in winter; its label fills the gaps between the twigs, as annotators do."""
+    rng = np.random.default_rng(variant)
+    opacity = np.zeros((HEIGHT, WIDTH), np.uint8)
+    branches = [(WIDTH / 2, float(HEIGHT), -np.pi / 2, HEIGHT * 0.27, 9.0)]
+    for _ in range(8):
         grown = []
-        for x, y, angle, length, thickness in branches:
-            end = (x + length * np.cos(angle), y + length * np.sin(angle))
-            line = np.round([[x, y], end]).astype(int)
-            cv2.line(
-                opacity,
-                line[0].tolist(),
-                line[1].tolist(),
-                (255,),
-                max(1, round(thickness)),
-                cv2.LINE_AA,
-            )
-            for turn in rng.normal((-0.42, 0.42), 0.16):
-                grown.append(
-                    (*end, angle + turn, length * rng.uniform(0.66, 0.84), thickness * 0.62)
-                )
+        for x, y, angle, length, width in branches:
+            end_x, end_y = x + length * np.cos(angle), y + length * np.sin(angle)
+            line = [np.array([[x, y], [end_x, end_y]], np.int32)]
+            cv2.polylines(opacity, line, False, 255, max(1, round(width)), cv2.LINE_AA)
+            for turn in rng.normal((-0.42, 0.42), 0.16).tolist():
+                longer = length * rng.uniform(0.66, 0.84)
+                grown.append((end_x, end_y, angle + turn, longer, width * 0.62))
         branches = grown
-    color = np.clip(np.multiply((82, 74, 66), light), 0, 255).astype(np.uint8)
-    extent = cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    return Texture(np.broadcast_to(color, (*SIZE, 3)).copy(), opacity, np.asarray(extent))
+    extent = np.asarray(cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((11, 11), np.uint8)))
+    color = np.broadcast_to(np.array(BARK, np.uint8), (HEIGHT, WIDTH, 3)).copy()
+    return Texture(color, opacity, extent)
 
 
-@lru_cache(maxsize=32)
-def hedge_texture(leaves: Color, light: tuple[float, ...]) -> Texture:
+@lru_cache(maxsize=16)
+def hedge_texture(leaves: Color) -> Texture:
     """Dense leaves, darker towards the ground."""
     rng = np.random.default_rng(7)
-    speckle = noise_patch(0.2, 64, 512, rng) * 0.16 + noise_patch(0.9, 64, 512, rng) * 0.12
+    speckle = noise_patch(0.2, 64, 256, rng) * 0.16 + noise_patch(0.9, 64, 256, rng) * 0.12
     shade = (1 + speckle) * np.linspace(1.1, 0.6, 64)[:, None]
-    color = shade[..., None] * np.multiply(leaves, light)
-    return Texture(np.clip(color, 0, 255).astype(np.uint8))
+    return Texture(np.clip(shade[..., None] * np.float32(leaves), 0, 255).astype(np.uint8))
 
 
-def _without_fringe(picture: Image, opacity: Image) -> Image:
-    """Give the transparent part the crown's mean colour, which is what shrinking mixes in."""
-    inside = opacity > 0
-    picture[~inside] = picture[inside].mean(axis=0)
-    return picture
+CIRCLE = np.array([(np.cos(a), np.sin(a), 0) for a in np.linspace(0, 2 * np.pi, 10)[:-1]])
+"""[9, 3] around the origin, unit radius."""
