@@ -87,10 +87,12 @@ def _grid(low: float, high: float) -> list[str]:
 def _bounds(values: Sequence[float], from_zero: bool) -> tuple[float, float]:
     """A range of round numbers around the values, in steps that quarter well."""
     low, high = (0.0 if from_zero else min(values)), max(values)
-    step = 10.0 ** math.floor(math.log10(max(high - low, 1e-3) / 4))
-    step = next(step * f for f in (1, 2, 2.5, 5, 10) if step * f * 3 >= high - low)
-    low = math.floor(low / step) * step
-    return low, low + 4 * step
+    power = 10.0 ** math.floor(math.log10(max(high - low, 1.0) / 4))
+    for step in (power * factor for factor in (1, 2, 2.5, 5, 10, 20)):
+        bottom = math.floor(low / step) * step
+        if bottom + 4 * step >= high:
+            break
+    return bottom, bottom + 4 * step
 
 
 def _span(value: float, low: float, high: float) -> float:

@@ -98,7 +98,7 @@ def _facts(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name in ("mIoU", "pixel accuracy", "boundary F") if corrected else ():
         value = corrected[SCORES[name]]
         before = refined[SCORES[name]] if refined else None
-        change = None if value is None or before is None else value - before
+        change = None if value is None or before is None else round(value - before, 1) or None
         facts.append({"name": name, "value": _number(value), "change": change})
     frames, latency = record["frames"], record["stamp_to_publish_ms"]
     answered = f"{frames['answered']} / {frames['sent']}"
@@ -168,9 +168,9 @@ def _stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = {**record["stage_ms"], "stamp to publish": whole}
     return [
         {
-            "name": name,
+            "name": name.replace("_", " "),
             **{key: _number(value, 2) for key, value in points.items()},
-            "share": 100 * _or_nan(points["p50"]) / whole["p50"] if whole["p50"] else 0,
+            "share": min(100.0, 100 * (points["p50"] or 0) / whole["p50"]) if whole["p50"] else 0,
         }
         for name, points in rows.items()
     ]
