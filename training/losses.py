@@ -30,19 +30,6 @@ def class_weights(label_maps: Sequence[NDArray[np.uint8]], classes: int, exponen
     return torch.from_numpy(weights / (weights * frequency).sum()).float()
 
 
-def cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Void-aware cross-entropy at the labels' resolution.
-
-    Args:
-        scores: float [B, C, h, w]; brought to the labels' size bilinearly.
-        labels: int64 [B, H, W], 255 = void.
-        weights: float [C] or None.
-    """
-    if scores.shape[-2:] != labels.shape[-2:]:
-        scores = F.interpolate(scores, labels.shape[-2:], mode="bilinear", align_corners=False)
-    return F.cross_entropy(scores, labels, weights, ignore_index=VOID)
-
-
 def uncertain_cross_entropy(
     scores: Tensor,
     uncertainty: Tensor,

@@ -39,7 +39,7 @@ from seg_perception.runtime.runner import open_runner
 from training.datasets.evidence import MAX_SETS, collate
 from training.export.graph import CodeGraph, UnaryGraph
 from training.export.model_card import model_card
-from training.export.onnx_file import halve_weights, round_weights, to_onnx
+from training.export.onnx_file import exportable, halve_weights, to_onnx
 from training.model import Segmenter
 
 CARD_FILE = "MODEL_CARD.md"
@@ -72,7 +72,7 @@ def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Pat
     """Export a model to a bundle folder, which is replaced as a whole or not at all.
 
     Args:
-        model: trained; its weights are rounded to float16.
+        model: trained; it is not changed.
         size: (height, width) of the image in pixels, multiples of 8.
         about: what the manifest and the model card say.
         out: the bundle's folder.
@@ -83,8 +83,7 @@ def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Pat
     """
     if size[0] % 8 or size[1] % 8:
         raise ValueError(f"size {size} must be multiples of 8: the solve works on cells of 8 x 8")
-    round_weights(model)
-    graph = (CodeGraph if model.code else UnaryGraph)(model, size).eval()
+    graph = (CodeGraph if model.code else UnaryGraph)(exportable(model), size)
     code_size = model.code.size(*size) if model.code else 0
     inputs = input_specs(*size, len(about.classes), code_size, MAX_SETS)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seg_perception.runtime.bundle import TensorSpec
+
+Model = TypeVar("Model", bound=nn.Module)
 
 OPSET = 18
 SMALLEST_HALVED = 1024  # elements; below that a Cast costs more than it saves
 
 
-def round_weights(model: nn.Module) -> None:
-    """Round all kernels to float16 in place, so that what is exported is what was measured."""
+def exportable(model: Model) -> Model:
+    """A copy in evaluation mode with batch normalisation folded and weights rounded to float16.
+
+    The file holds float16 (`halve_weights`), and the tracer folds batch normalisation. Done here,
+    and in this order, the copy has exactly the weights that the file will have.
+    """
+    model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.BatchNorm2d):
+            convolution, norm = module
+            module[0], module[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half().float())
+    return model
 
 
 def to_onnx(
