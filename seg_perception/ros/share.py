@@ -23,7 +23,8 @@ def share_path(relative: str) -> Path:
         ConfigError: it is in none of them.
     """
     places = [_SOURCE_TREE, Path(sys.prefix, "share", PACKAGE)]
-    with contextlib.suppress(PackageNotFoundError):
+    # OSError: no AMENT_PREFIX_PATH, as with ROS 2 from wheels.
+    with contextlib.suppress(PackageNotFoundError, OSError):
         places.insert(0, Path(get_package_share_directory(PACKAGE)))
     for place in places:
         if (place / relative).exists():
