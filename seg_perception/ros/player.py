@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from seg_perception.errors import ReplayError
 from seg_perception.evaluation.bag import COMPRESSED_TYPE, Bag, BagFrame
 from seg_perception.evaluation.drive import Transport
+from seg_perception.ros.diagnostics import ERROR
 from seg_perception.ros.listener import Listener, Mask, PackedMap
 from seg_perception.ros.node_process import NodeProcess
 
@@ -33,6 +34,8 @@ EVIDENCE_LEAD_S = 0.03
 """Lock-step: DDS keeps no order between topics, so evidence gets this head start on its image."""
 SETTLE_S = 0.3
 """Once the image is subscribed: the other topics' discovery messages are on their way."""
+RESEND_S = 3.0
+"""Lock-step: after this long without an answer, a frame is sent again."""
 MAX_SILENCE = 3
 """Frames in a row without an answer after which lock-step gives up."""
 MAX_ENTROPIES = 128
@@ -156,12 +159,13 @@ class _Player:
         """Wait until the node listens to images and its answers are heard.
 
         Raises:
-            ReplayError: it dies, or time is up.
+            ReplayError: it dies, says that it cannot start, or time is up.
         """
         images = self._publishers[self._bag.topics.image]
         mask = f"{self._process.node_name}/mask"
 
         def ready() -> bool:
+            self._check_start()
             return bool(images.get_subscription_count() and self._node.count_publishers(mask))
 
         if not self._spin_until(ready, self._options.start_timeout_s):
@@ -188,11 +192,11 @@ class _Player:
             self._spin_until(lambda: False, self._turn_s(i, frame) - (time.monotonic() - start_s))
             self._send(frame)
             if self._options.lock_step:
-                silence = 0 if self._wait_for_answer(frame.stamp_ns) else silence + 1
+                silence = 0 if self._insist_on_answer(frame) else silence + 1
                 self._check_silence(silence)
             progress(i + 1, self._total)
         # The newest frame is never dropped, so that its answer ends the drive.
-        self._wait_for_answer(max(self._sent_ns))
+        self._wait_for_answer(max(self._sent_ns), self._options.answer_timeout_s)
         self._wait_for_last_words()
         return self._log()
 
@@ -214,9 +218,17 @@ class _Player:
         self._sent_ns[frame.stamp_ns] = time.time_ns()
         self._publishers[frame.image.topic].publish(frame.image.data)
 
-    def _wait_for_answer(self, stamp_ns: int) -> bool:
-        masks = self._listener.masks
-        return self._spin_until(lambda: stamp_ns in masks, self._options.answer_timeout_s)
+    def _insist_on_answer(self, frame: BagFrame) -> bool:
+        """Wait for the answer to a frame; DDS may lose a message, so send it again if need be."""
+        deadline = time.monotonic() + self._options.answer_timeout_s
+        while (remaining_s := deadline - time.monotonic()) > 0:
+            if self._wait_for_answer(frame.stamp_ns, min(RESEND_S, remaining_s)):
+                return True
+            self._send(frame)
+        return False
+
+    def _wait_for_answer(self, stamp_ns: int, timeout_s: float) -> bool:
+        return self._spin_until(lambda: stamp_ns in self._listener.masks, timeout_s)
 
     def _wait_for_last_words(self) -> None:
         """Wait for diagnostics that count all frames, and for the last entropy map."""
@@ -225,6 +237,11 @@ class _Player:
             lambda: self._listener.counts().get("frames.answered", 0) >= counted,
             4 * DIAGNOSTICS_PERIOD_S,
         )
+
+    def _check_start(self) -> None:
+        report = self._listener.report
+        if report is not None and report.level == ERROR:
+            raise ReplayError(f"the node cannot start: {report.message}")
 
     def _check_silence(self, silence: int) -> None:
         if silence >= MAX_SILENCE:

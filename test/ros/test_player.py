@@ -1,0 +1,179 @@
+"""Bags through the real node, in its own process, over real DDS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tiny_bundle import TINY_CLASSES, write_tiny_bundle
+from tiny_drives import ROAD, TinyDrive, tiny_drive, tiny_sample
+
+from seg_perception.errors import ReplayError
+from seg_perception.evaluation.bag import Bag
+from seg_perception.evaluation.compare import Comparer
+from seg_perception.evaluation.drive import ReplayFrame
+from seg_perception.evaluation.make_bag import BagOptions, make_bag
+from seg_perception.evidence.record import evidence_from_labels
+from seg_perception.ros.player import PlayLog, PlayOptions, play
+from seg_perception.ros.recorded import EvidenceMemory, replayed_frames
+from seg_perception.runtime.bundle import load_bundle
+from seg_perception.runtime.runner import open_runner
+
+pytestmark = pytest.mark.ros
+
+N_FRAMES = 5
+DRIVE = tiny_drive(N_FRAMES)
+ONE_THREAD = {"threads": "1"}
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bag") / "drive"
+    make_bag(DRIVE, path, BagOptions())
+    return path
+
+
+@pytest.fixture(scope="module")
+def comparer(bundle: Path) -> Iterator[Comparer]:
+    """What the node must agree with, pixel for pixel."""
+    runner = open_runner(load_bundle(bundle), "onnx", threads=1)
+    yield Comparer(runner)
+    runner.close()
+
+
+def drive(path: Path, bundle: Path, **options: Any) -> tuple[PlayLog, list[ReplayFrame]]:
+    options["parameters"] = {**ONE_THREAD, **options.get("parameters", {})}
+    with Bag(path) as opened:
+        log = play(opened, bundle, PlayOptions(**options))
+        memory = EvidenceMemory(len(TINY_CLASSES), (ROAD,))
+        return log, list(replayed_frames(opened, log, memory))
+
+
+def assert_same_maps(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_every_frame_is_answered_with_its_own_evidence(
+    bag: Path, bundle: Path, comparer: Comparer
+) -> None:
+    log, frames = drive(bag, bundle)
+    assert (log.transport.sent, log.transport.answered, log.transport.dropped) == (5, 5, 0)
+    assert log.transport.node["evidence.used"] == N_FRAMES
+    for frame, sample in zip(frames, DRIVE.samples, strict=True):
+        assert_same_maps(frame.image, sample.image)
+        assert frame.truth is not None
+        assert_same_maps(frame.truth, sample.labels)
+        assert [evidence.source for evidence in frame.evidence] == ["lane_mask"]
+        uncorrected = comparer.uncorrected(frame.image)["labels"]
+        corrected = comparer.corrected(frame.image, frame.evidence, uncorrected)["labels"]
+        assert (corrected != uncorrected).any()
+        assert_same_maps(frame.answer.labels, corrected)
+        assert frame.answer.entropy is not None
+        assert frame.answer.entropy.shape == frame.image.shape[:2]
+
+
+def test_latencies_of_every_stage_are_reported(bag: Path, bundle: Path) -> None:
+    transport = drive(bag, bundle)[0].transport
+    assert len(transport.latency_ms) == N_FRAMES
+    assert min(transport.latency_ms) > 0
+    assert {"decode", "evidence", "infer", "publish"} <= transport.stage_ms.keys()
+    for points in transport.stage_ms.values():
+        assert 0 <= points["p50"] <= points["p90"] <= points["p99"]
+    assert transport.duration_s > 0
+    assert transport.answers_per_second == N_FRAMES / transport.duration_s
+
+
+def test_evidence_can_be_kept_from_the_node(bag: Path, bundle: Path, comparer: Comparer) -> None:
+    log, frames = drive(bag, bundle, evidence=False)
+    assert log.transport.node["evidence.used"] == 0
+    for frame in frames:
+        assert frame.evidence == ()
+        assert_same_maps(frame.answer.labels, comparer.uncorrected(frame.image)["labels"])
+
+
+def test_frames_that_come_too_fast_are_dropped_and_counted(tmp_path: Path, bundle: Path) -> None:
+    make_bag(tiny_drive(20), tmp_path / "bag", BagOptions())
+    # A node that may answer once a second, 20 frames in a fifth of one: the newest wins.
+    log, frames = drive(tmp_path / "bag", bundle, rate_hz=100.0, parameters={"max_rate": "1.0"})
+    transport = log.transport
+    assert transport.sent == 20
+    assert 1 <= transport.answered < 10
+    assert transport.dropped == 20 - transport.answered
+    assert frames[-1].stamp_ns == max(log.masks) == 10**9 + 19 * 10**8
+    assert transport.node["frames.answered"] == transport.answered
+
+
+def test_compressed_images_without_truth_at_the_pace_of_the_bag(
+    tmp_path: Path, bundle: Path
+) -> None:
+    make_bag(tiny_drive(3), tmp_path / "bag", BagOptions(compressed=True, evidence=("labels",)))
+    log, frames = drive(tmp_path / "bag", bundle, paced=True)
+    assert log.transport.mode == "At the pace of the bag"
+    assert frames
+    assert all([e.source for e in frame.evidence] == ["labels"] for frame in frames)
+
+
+def test_only_the_first_frames(bag: Path, bundle: Path) -> None:
+    log, frames = drive(bag, bundle, frames=2)
+    assert log.transport.sent == len(frames) == 2
+
+
+def test_a_model_without_a_code_is_driven_too(bag: Path, tmp_path: Path) -> None:
+    log, _ = drive(bag, write_tiny_bundle(tmp_path / "plain", code_size=0))
+    assert log.transport.answered == N_FRAMES
+
+
+def test_a_node_that_dies_is_noticed_at_once(bag: Path, bundle: Path) -> None:
+    with pytest.raises(ReplayError, match=r"(?s)ended with exit code 1.*max_rate"):
+        drive(bag, bundle, parameters={"max_rate": "-1.0"})
+
+
+def test_a_node_that_never_listens_is_given_up(bag: Path, bundle: Path) -> None:
+    with pytest.raises(ReplayError, match=r"did not listen to /replay_\w+/image within 2 s"):
+        drive(bag, bundle, start_timeout_s=2.0, parameters={"autostart": "false"})
+
+
+def test_a_node_that_cannot_load_its_model_says_why(
+    bag: Path, bundle: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    with pytest.raises(ReplayError, match=r"cannot start.*no bundle.*manifest\.json"):
+        drive(bag, broken)
+
+
+def test_images_that_cannot_be_read_are_not_answered(tmp_path: Path, bundle: Path) -> None:
+    sample = tiny_sample(0)
+    frames = (sample, replace(sample, stamp_ns=10**8), replace(sample, stamp_ns=2 * 10**8))
+    path = tmp_path / "bag"
+    make_bag(TinyDrive(frames), path, BagOptions(evidence=()))
+    file = next(path.glob("*.mcap"))
+    file.write_bytes(file.read_bytes().replace(b"rgb8\0", b"rgb9\0"))
+    with pytest.raises(ReplayError, match=r"(?s)did not answer 3 frames in a row.*rgb9"):
+        drive(path, bundle, answer_timeout_s=0.5)
+
+
+def test_evidence_memory_takes_the_newest_that_is_near() -> None:
+    from std_msgs.msg import Header
+
+    from seg_perception.ros.messages import from_array
+
+    def mask(stamp_ns: int, value: int = 1) -> Any:
+        header = Header()
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        return from_array(np.full((4, 6), value, np.uint8), "mono8", header)
+
+    memory = EvidenceMemory(len(TINY_CLASSES), (ROAD,), max_age_s=0.5)
+    memory.take("lane_mask", mask(10**9))
+    memory.take("labels", mask(2 * 10**9, value=3))
+    assert [e.source for e in memory.near(2 * 10**9)] == ["labels"]
+    assert [e.source for e in memory.near(1_500_000_000)] == ["lane_mask", "labels"]
+    memory.take("labels", mask(3 * 10**9, value=77))  # no such class: as the node, keep the old
+    (kept,) = memory.near(2_200_000_000)
+    expected = evidence_from_labels(np.full((4, 6), 3, np.uint8), len(TINY_CLASSES))
+    assert (kept.index == expected.index).all()
