@@ -47,8 +47,8 @@ class PooledEvidence:
 def pool_evidence(evidence: EvidenceBatch, stride: int) -> PooledEvidence:
     """Gather evidence into cells of `stride` x `stride` pixels, complete cells only."""
     rows = evidence.sets.shape[1]
-    index = evidence.index[:, None].float()
-    known = (index > 0).float()
+    index = evidence.index[:, None].to(evidence.sets)
+    known = (index > 0).to(index)
     highest = F.max_pool2d(index, stride)
     lowest = rows - F.max_pool2d(known * (rows - index), stride)
     covered = F.avg_pool2d(known, stride)
