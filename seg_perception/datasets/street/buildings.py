@@ -13,8 +13,8 @@ from seg_perception.datasets.street.facade import (
     GROUND_STOREY,
     Color,
     Facade,
+    gable,
     paint_front,
-    paint_gable,
     paint_roof,
     paint_sign,
 )
@@ -26,6 +26,9 @@ FloatArray = NDArray[np.float64]
 
 FASCIA = 0.75
 SIGNS_WITHIN = 120.0
+TEXTURED_WITHIN = 90.0
+CHIMNEY = np.array([(0, 0), (0.9, 0), (0.9, 1.7), (0, 1.7)])
+"""Corners (along the ridge, up) in metres."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Building:
         facade: its front.
         roof: colour of a pitched roof, None = flat.
         pitch: height of the ridge above the eaves, metres.
+        neighbour: height of the house that its near side leans on, metres; 0 = none.
     """
 
     start: float
@@ -50,6 +54,7 @@ class Building:
     facade: Facade
     roof: Color | None
     pitch: float
+    neighbour: float
     layer: ClassVar[int] = BEYOND
 
     def reach(self, time_s: float) -> tuple[float, float]:
@@ -57,57 +62,59 @@ class Building:
         return self.start, self.end
 
     def draw(self, stage: Stage) -> None:
-        """Chimney, roof, gable and front, and the shop's name."""
+        """Roof, chimney and gable, front, and the shop's name."""
         d = self.side * self.front
         near, far = stage.spot(self.start, d), stage.spot(self.end, d)
         back = stage.spot(self.start, self.side * (self.front + self.depth))
-        if self.roof is not None:
-            self._draw_roof(stage, near, far, back)
-        if near[0] > 0:
-            self._draw_gable(stage, near, far, back)
-        facing = stage.light.factor(_unit(near - back)).tolist()
+        self._draw_shell(stage, near, far, back)
+        light = (stage.light.factor(_unit(near - back)) * self.facade.shade).tolist()
         down = np.array([0, 0, -self.facade.height])
         start, across = (far, near - far) if self.side < 0 else (near, far - near)
         front = front_texture(self.facade, stage.light.lamps)
-        stage.canvas.surface(start - down, across, down, front, BUILDING, facing)
+        stage.canvas.surface(start - down, across, down, front, BUILDING, light)
         if self.facade.ground_floor == "shop" and near[0] < SIGNS_WITHIN:
             corner = raised(start + 0.06 * across, GROUND_STOREY - 0.12)
             down = np.array([0, 0, -FASCIA])
             board = sign_texture(self.facade)
-            stage.canvas.surface(corner, 0.88 * across, down, board, SIGN, facing)
+            stage.canvas.surface(corner, 0.88 * across, down, board, SIGN, light)
 
-    def _draw_roof(self, stage: Stage, near: FloatArray, far: FloatArray, back: FloatArray) -> None:
-        """The slope above the front, and a chimney behind its ridge."""
-        half, height = (back - near) / 2, self.facade.height
-        ridge = raised(near + half, height + self.pitch)
-        foot = raised(ridge + (0.12 + 0.007 * (self.facade.seed % 100)) * (far - near), -0.4)
-        side, up = 0.9 * _unit(far - near), np.array([0, 0, 1.7])
-        chimney = stage.canvas.outline([foot, foot + side, foot + side + up, foot + up])
-        if chimney is not None:
-            shade = stage.light.shade(np.multiply(self.facade.wall, 0.8), _unit(near - back))
-            stage.canvas.face(chimney, shade, BUILDING)
-        slope = raised(near, height) - ridge
-        normal = raised(-self.pitch * half, float(half @ half))
-        light = stage.light.factor(_unit(normal)).tolist()
-        roof = roof_texture(self.roof or self.facade.wall)
-        stage.canvas.surface(ridge, far - near, slope, roof, BUILDING, light)
-
-    def _draw_gable(
+    def _draw_shell(
         self, stage: Stage, near: FloatArray, far: FloatArray, back: FloatArray
     ) -> None:
-        """The wall that looks towards us."""
-        height, light = self.facade.height, stage.light.factor(_unit(near - far))
-        ridge = raised((near + back) / 2, height + self.pitch)
-        triangle = stage.canvas.outline(
-            [raised(near, height - 0.1), raised(back, height - 0.1), ridge]
-        )
-        if self.roof is not None and triangle is not None:
-            shade = np.minimum(light * self.facade.wall, 255).tolist()
-            stage.canvas.face(triangle, shade, BUILDING)
-        start, across = (back, near - back) if self.side > 0 else (near, back - near)
-        wall = gable_texture(self.facade, self.depth)
-        down = np.array([0, 0, -height])
-        stage.canvas.surface(start - down, across, down, wall, BUILDING, light.tolist())
+        """What is behind the front, flat where it is far away."""
+        canvas, close = stage.canvas, near[0] < TEXTURED_WITHIN
+        half, height = (back - near) / 2, self.facade.height
+        ridge = raised(near + half, height + self.pitch)
+        eaves, top = raised(near, height), raised(back, height)
+        gable_light = stage.light.factor(_unit(near - far)) * self.facade.shade
+        slope_light = stage.light.factor(_unit(raised(-self.pitch * half, float(half @ half))))
+        shapes = []
+        if self.roof is not None:
+            along = far - near
+            foot = raised(ridge + (0.12 + 0.007 * (self.facade.seed % 100)) * along, -0.4)
+            chimney = foot + CHIMNEY @ np.stack([_unit(along), (0, 0, 1)])
+            shapes = [
+                (chimney, 0.8 * gable_light * self.facade.wall),
+                (np.array([eaves, ridge, ridge + along, eaves + along]), slope_light * self.roof),
+            ]
+        if self.neighbour < height and near[0] > 0:
+            wall = np.array([near, back, top, ridge, eaves])
+            shapes.append((wall, gable_light * self.facade.wall))
+        if not shapes:
+            return
+        starts = np.cumsum([0, *(len(corners) for corners, _ in shapes[:-1])]).tolist()
+        outlines = canvas.outlines(np.concatenate([corners for corners, _ in shapes]), starts)
+        for outline, (_, color) in zip(outlines, shapes, strict=True):
+            if outline is not None:
+                canvas.face(outline, np.minimum(color, 255).tolist(), BUILDING)
+        if close and self.roof is not None:
+            tiles = roof_texture(self.roof)
+            canvas.surface(ridge, far - near, eaves - ridge, tiles, BUILDING, slope_light.tolist())
+        if close and self.neighbour < height and near[0] > 0:
+            start, across = (back, near - back) if self.side > 0 else (near, back - near)
+            side_wall = front_texture(gable(self.facade, self.depth), lamps=False)
+            down = np.array([0, 0, -height])
+            canvas.surface(start - down, across, down, side_wall, BUILDING, gable_light.tolist())
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of its walls, as far as the eaves."""
@@ -120,17 +127,11 @@ def _unit(vector: FloatArray) -> FloatArray:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-@lru_cache(maxsize=96)
+@lru_cache(maxsize=128)
 def front_texture(facade: Facade, lamps: bool) -> Texture:
     """Kept for as many fronts as are in sight at once."""
     color, shine = paint_front(facade, lamps)
     return Texture(color, shine=shine if lamps else None)
-
-
-@lru_cache(maxsize=96)
-def gable_texture(facade: Facade, depth: float) -> Texture:
-    """The side of a house with that front."""
-    return Texture(paint_gable(facade, depth))
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -85,10 +86,16 @@ class Canvas:
         self._scratch = np.zeros(shape, np.uint8)
         self._scale = np.array([camera.fx, camera.fy])
         self._center = np.array([camera.cx, camera.cy])
+        axes = camera.to_optical(np.vstack([np.zeros(3), np.eye(3)]))
+        self._rotation, self._origin = axes[1:] - axes[0], axes[0]
 
     # What is seen --------------------------------------------------------------------------------
 
-    def outlines(self, points: ArrayLike, starts: Sequence[int]) -> list[Outline | None]:
+    def to_optical(self, points: FloatArray) -> FloatArray:
+        """`Camera.to_optical` of points [..., 3], with the rotation worked out once."""
+        return np.asarray(points @ self._rotation + self._origin)
+
+    def outlines(self, points: FloatArray, starts: Sequence[int]) -> list[Outline | None]:
         """Project polygons.
 
         Args:
@@ -98,14 +105,14 @@ class Canvas:
         Returns:
             their outlines, None for what is out of the picture.
         """
-        optical = self.camera.to_optical(np.asarray(points, np.float64))
-        nearest = np.minimum.reduceat(optical[:, 2], starts)
+        optical = self.to_optical(points)
+        nearest = np.minimum.reduceat(optical[:, 2], starts).tolist()
         pixels = self._to_pixels(optical)
-        low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
+        low = np.minimum.reduceat(pixels, starts).tolist()
+        high = np.maximum.reduceat(pixels, starts).tolist()
         fixed = _fixed_point(pixels)
-        stops = [*starts[1:], len(optical)]
         seen: list[Outline | None] = []
-        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        for i, (start, stop) in enumerate(pairwise([*starts, len(optical)])):
             if nearest[i] < NEAR:
                 seen.append(self._cut(optical[start:stop]))
                 continue
@@ -114,7 +121,7 @@ class Canvas:
             seen.append(None if box is None else Outline(optical[whole], fixed[whole], box))
         return seen
 
-    def outline(self, points: ArrayLike) -> Outline | None:
+    def outline(self, points: FloatArray) -> Outline | None:
         """Project one polygon [N, 3]."""
         return self.outlines(points, [0])[0]
 
@@ -124,14 +131,14 @@ class Canvas:
         if len(kept) < 3:
             return None
         pixels = self._to_pixels(kept)
-        box = self._box(pixels.min(axis=0), pixels.max(axis=0))
+        box = self._box(pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist())
         return None if box is None else Outline(kept, _fixed_point(pixels), box)
 
     def _to_pixels(self, optical: FloatArray) -> FloatArray:
         depth = np.maximum(optical[:, 2:], 1e-3)
         return np.asarray(optical[:, :2] / depth * self._scale + self._center)
 
-    def _box(self, low: FloatArray, high: FloatArray, margin: int = 1) -> Box | None:
+    def _box(self, low: Sequence[float], high: Sequence[float], margin: int = 1) -> Box | None:
         left, top = max(0.0, low[0] - margin), max(0.0, low[1] - margin)
         right = min(self.camera.width, high[0] + margin + 2)
         bottom = min(self.camera.height, high[1] + margin + 2)
@@ -153,11 +160,11 @@ class Canvas:
         self._stamp(outline.box, label, self._plane_depth(outline))
 
     def figure(self, outlines: Sequence[Outline], colors: Sequence[Color], label: int) -> None:
-        """Draw polygons of one thing so far away that it is flat."""
+        """Draw polygons of one thing so far away that it is flat, at the depth of the first."""
         for outline, color in zip(outlines, colors, strict=True):
             fill(self.image, outline, color)
             fill(self._scratch, outline, (255,))
-        depth = float(np.mean([outline.optical[:, 2].mean() for outline in outlines]))
+        depth = float(outlines[0].optical[:, 2].mean())
         self._stamp(_around(outlines), label, depth)
 
     def rods(
@@ -177,18 +184,18 @@ class Canvas:
             colors: of each rod.
             label: of the thing.
         """
-        optical = self.camera.to_optical(np.asarray(points, np.float64))
+        optical = self.to_optical(np.asarray(points, np.float64))
         if optical[:, 2].min() < NEAR:
             return
         pixels, depth = self._to_pixels(optical), float(optical[:, 2].mean())
         widths = [max(1, round(self.camera.fx * diameter / depth)) for diameter in diameters]
-        box = self._box(pixels.min(axis=0), pixels.max(axis=0), margin=max(widths))
+        low, high = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
+        box = self._box(low, high, margin=max(widths))
         if box is None:
             return
         fixed = _fixed_point(pixels)
-        for start, stop, width, color in zip(
-            starts, [*starts[1:], len(fixed)], widths, colors, strict=True
-        ):
+        ends = pairwise([*starts, len(fixed)])
+        for (start, stop), width, color in zip(ends, widths, colors, strict=True):
             line = [fixed[start:stop]]
             cv2.polylines(self.image, line, False, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
             cv2.polylines(self._scratch, line, False, 255, width, cv2.LINE_AA, SUBPIXEL_BITS)
@@ -223,8 +230,8 @@ class Canvas:
         if outline is None:
             return
         extent = np.ptp(outline.pixels, axis=0) / 2**SUBPIXEL_BITS
-        texture = texture.resized(1.6 * extent[0], 1.6 * extent[1]).tinted(tint)
-        start, right, _, below = self.camera.to_optical(corners)
+        texture = texture.reduced(1.1 * extent[0], 1.1 * extent[1]).tinted(tint)
+        start, right, _, below = self.to_optical(corners)
         h, w = texture.color.shape[:2]
         right, below = (right - start) / w, (below - start) / h
         texels_to_optical = np.stack([right, below, start + right / 2 + below / 2], axis=1)
@@ -242,15 +249,15 @@ class Canvas:
         tint: Color = WHITE,
     ) -> None:
         """Draw an upright picture that faces the camera; `foot` [3] is the middle of its base."""
-        x, y, depth = self.camera.to_optical(foot[None])[0]
+        x, y, depth = self.to_optical(foot)
         if depth < 2 * NEAR:
             return
         corners = np.array([[x - width / 2, y - height, depth], [x + width / 2, y, depth]])
         start, end = self._to_pixels(corners)
-        box = self._box(start, end)
+        box = self._box(start.tolist(), end.tolist())
         if box is None:
             return
-        texture = texture.resized(*np.ceil(end - start)).tinted(tint)
+        texture = texture.reduced(*(end - start)).tinted(tint)
         h, w = texture.color.shape[:2]
         scale_x, scale_y = (end - start) / (w, h)
         to_pixels = np.array(
@@ -262,12 +269,12 @@ class Canvas:
 
     def glow(self, point: FloatArray, radius: float, color: Color) -> None:
         """Add the halo of a lamp at `point` [3]; `radius` in metres."""
-        optical = self.camera.to_optical(point[None])
+        optical = self.to_optical(point)[None]
         depth = float(optical[0, 2])
         if depth < 2 * NEAR:
             return
         reach = float(np.clip(self.camera.fx * radius / depth, 1.5, self.camera.width / 4))
-        center = self._to_pixels(optical)[0]
+        center = self._to_pixels(optical)[0].tolist()
         box = self._box(center, center, margin=int(reach) + 1)
         if box is None:
             return
@@ -290,12 +297,7 @@ class Canvas:
         nearest, farthest = float(polygon[:, 2].min()), float(polygon[:, 2].max())
         if farthest - nearest < 0.02:
             return (nearest + farthest) / 2
-        x, y, z = polygon.T
-        before_x, before_y, before_z = polygon[np.arange(len(polygon)) - 1].T
-        a = float(before_y @ z - before_z @ y)  # Newell's normal
-        b = float(before_z @ x - before_x @ z)
-        c = float(before_x @ y - before_y @ x)
-        offset = float(np.mean(a * x + b * y + c * z))
+        a, b, c, offset = _plane(polygon.tolist())
         if abs(offset) < 1e-9:
             return (nearest + farthest) / 2
         row = np.float32(b / offset) * self.ray_y[box.top : box.bottom] + np.float32(c / offset)
@@ -328,8 +330,21 @@ class Canvas:
 
 
 def fill(image: Image, outline: Outline, color: Color) -> None:
-    """Fill a polygon with soft edges on an image of the canvas's size, uint8 [H, W] or [H, W, 3]."""
+    """Fill a polygon with soft edges on an image of the canvas's size, uint8 [H, W(, 3)]."""
     cv2.fillPoly(image, [outline.pixels], color, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _plane(polygon: Sequence[Sequence[float]]) -> tuple[float, float, float, float]:
+    """Plane a x + b y + c z = offset through a polygon (Newell's method)."""
+    a = b = c = 0.0
+    before = polygon[-1]
+    for corner in polygon:
+        a += before[1] * corner[2] - before[2] * corner[1]
+        b += before[2] * corner[0] - before[0] * corner[2]
+        c += before[0] * corner[1] - before[1] * corner[0]
+        before = corner
+    offset = sum(a * x + b * y + c * z for x, y, z in polygon) / len(polygon)
+    return a, b, c, offset
 
 
 def _around(outlines: Sequence[Outline]) -> Box:
@@ -358,6 +373,6 @@ def _clip_near(optical: FloatArray) -> FloatArray:
 
 def _fixed_point(pixels: FloatArray) -> NDArray[np.int32]:
     """As OpenCV takes parts of pixels."""
-    near = np.clip(pixels, -FARTHEST_PIXEL, FARTHEST_PIXEL)
+    near = np.minimum(np.maximum(pixels, -FARTHEST_PIXEL), FARTHEST_PIXEL)
     fixed: NDArray[np.int32] = np.rint(near * 2**SUBPIXEL_BITS).astype(np.int32)
     return fixed

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.datasets.street.noise import noise_patch
+from seg_perception.datasets.street.texture import to_image
 
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -41,6 +42,7 @@ class Facade:
         width, height: metres.
         material: key of `WALLS`.
         wall, trim, paint: colours of the wall, the window frames, and the door or shop.
+        shade: brightness of the wall against others, about 1.
         bay: distance between windows, metres.
         window: width and height of a window, metres.
         ground_floor: "shop", "home" or "office".
@@ -53,6 +55,7 @@ class Facade:
     wall: Color
     trim: Color
     paint: Color
+    shade: float
     bay: float
     window: tuple[float, float]
     ground_floor: str
@@ -68,7 +71,6 @@ def random_facade(
         "concrete" if modern else str(rng.choice(["brick", "render", "stone"], p=[0.5, 0.35, 0.15]))
     )
     wall = WALLS[material][rng.integers(len(WALLS[material]))]
-    tint = rng.uniform(0.9, 1.1)
     window = (
         (rng.uniform(1.6, 2.6), rng.uniform(1.5, 2.0))
         if modern
@@ -78,9 +80,10 @@ def random_facade(
         width=width,
         height=height,
         material=material,
-        wall=(int(wall[0] * tint), int(wall[1] * tint), int(wall[2] * tint)),
+        wall=wall,
         trim=TRIMS[rng.integers(len(TRIMS))],
         paint=PAINTS[rng.integers(len(PAINTS))],
+        shade=rng.uniform(0.88, 1.1),
         bay=window[0] + rng.uniform(0.5, 1.0 if modern else 1.6),
         window=window,
         ground_floor=ground_floor,
@@ -112,21 +115,12 @@ class _Painter:
     def painted(self) -> tuple[Image, Image]:
         facade = self._facade
         ground = facade.height - GROUND_STOREY
-        top = ground - STOREY
-        while top > 0.25:
+        for top in np.arange(ground - STOREY, 0.25, -STOREY):
             self._storey(top)
-            top -= STOREY
-        self._bands(ground)
-        {"shop": self._shop, "home": self._home, "office": self._lobby}[facade.ground_floor](ground)
+        if facade.ground_floor != "gable":
+            self._bands(ground)
+            GROUND_FLOORS[facade.ground_floor](self, ground)
         return self._color, self._shine
-
-    def painted_side(self) -> Image:
-        if self._rng.random() < 0.6:
-            top = self._facade.height - GROUND_STOREY - STOREY
-            while top > 0.25:
-                self._storey(top)
-                top -= STOREY
-        return self._color
 
     def _rectangle(self, x: float, y: float, width: float, height: float, color: Color) -> None:
         corners = np.round(np.array([x, y, x + width, y + height]) * self._scale).astype(int)
@@ -134,12 +128,12 @@ class _Painter:
         cv2.rectangle(self._color, (left, top), (right - 1, bottom - 1), color, cv2.FILLED)
         self._shine[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 0
 
-    def _columns(self) -> NDArray[np.float64]:
+    def _columns(self) -> list[float]:
         """Left edges of the windows of a storey."""
         width, bay = self._facade.window[0], self._facade.bay
         count = max(1, int((self._facade.width - 0.4) / bay))
         margin = (self._facade.width - count * bay) / 2
-        return margin + bay * np.arange(count) + (bay - width) / 2
+        return [margin + bay * i + (bay - width) / 2 for i in range(count)]
 
     def _storey(self, top: float) -> None:
         width, height = self._facade.window
@@ -222,30 +216,43 @@ class _Painter:
             self._glass(x - 0.15, top + 0.4, self._facade.window[0] + 0.3, height - 0.5)
 
 
+GROUND_FLOORS = {"shop": _Painter._shop, "home": _Painter._home, "office": _Painter._lobby}
+
+
 def _wall(facade: Facade, height: int, width: int, rng: np.random.Generator) -> Image:
     """Bare wall, weathered from the top down."""
     grain = noise_patch(0.4, height, width, rng) * (9 if facade.material == "brick" else 4)
     if facade.material == "brick":
-        grain = cv2.blur(grain, (7, 1)) * 2
+        grain = 2 * np.asarray(cv2.blur(grain, (7, 1)), np.float32)
         grain[1::3] -= 5
     stain = noise_patch(1.1, height, width, rng) * 5
     weather = np.linspace(1.04, 0.9, height)[:, None, None]
     color = np.asarray(facade.wall, np.float32) * weather + (grain + stain)[..., None]
-    return np.clip(color, 0, 255).astype(np.uint8)
+    return to_image(color)
 
 
-def paint_gable(facade: Facade, depth: float) -> Image:
-    """The plain side wall of a house, with a window or two: uint8 [h, w, 3]."""
-    bare = replace(facade, width=depth, bay=depth, window=(0.7, 1.1), seed=facade.seed + 1)
-    return _Painter(bare, lamps=False).painted_side()
+def gable(facade: Facade, depth: float) -> Facade:
+    """The plain side wall of a house of that depth; many houses share one."""
+    return replace(
+        facade,
+        width=2.0 * round(depth / 2),
+        height=STOREY * round(facade.height / STOREY),
+        trim=TRIMS[0],
+        paint=PAINTS[0],
+        shade=1.0,
+        bay=2.0 * round(depth / 2),
+        window=(0.7, 1.1),
+        ground_floor="gable",
+        seed=facade.seed % 2,
+    )
 
 
 def paint_roof(color: Color) -> Image:
     """Rows of tiles: uint8 [h, w, 3]."""
     grain = noise_patch(0.5, 72, 160, np.random.default_rng(3))[..., None]
-    picture = np.float32(color) * (1 + 0.08 * grain)
+    picture = np.asarray(color, np.float32) * (1 + 0.08 * grain)
     picture[::6] *= 0.75
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return to_image(picture)
 
 
 WORDS = (

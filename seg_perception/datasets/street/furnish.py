@@ -8,14 +8,16 @@ import numpy as np
 
 from seg_perception.datasets.street.furniture import (
     PLATES,
+    STEEL,
     Bollard,
+    Fence,
     LampPost,
     TrafficLight,
     TrafficSign,
 )
 from seg_perception.datasets.street.plots import random_tree
 from seg_perception.datasets.street.site import START, Site
-from seg_perception.datasets.street.stage import PAVEMENT, Thing
+from seg_perception.datasets.street.stage import CHUNK, PAVEMENT, Thing
 from seg_perception.datasets.street.traffic import random_paint, random_shape
 from seg_perception.datasets.street.vehicles import SHAPES, Vehicle
 
@@ -29,6 +31,7 @@ def furnish(site: Site, side: int, zebras: Iterable[float]) -> Iterator[Thing]:
     yield from _trees(site, side, kerb)
     yield from _signs(site, side, kerb)
     yield from _bollards(site, side, kerb)
+    yield from _rails(site, side, kerb)
     if site.section.parking(side):
         yield from _parked(site, side)
     for s in zebras:
@@ -75,6 +78,16 @@ def _bollards(site: Site, side: int, kerb: float) -> Iterator[Thing]:
         if site.rng.random() < 0.4:
             for step in range(int(site.rng.integers(2, 6))):
                 yield Bollard(s + 1.6 * step, kerb, (40, 42, 44))
+
+
+def _rails(site: Site, side: int, kerb: float) -> Iterator[Thing]:
+    """Railings that keep people from crossing, in pieces that lie in one chunk each."""
+    for s in np.arange(START, site.end, 5 * CHUNK):
+        if site.rng.random() < site.character.guarded:
+            for piece in s + CHUNK * np.arange(5):
+                if site.is_clear(piece, side) and site.is_clear(piece + CHUNK, side):
+                    end = piece + CHUNK
+                    yield Fence(piece, end, side, abs(kerb), 1.05, "railing", STEEL, PAVEMENT)
 
 
 def _parked(site: Site, side: int) -> Iterator[Thing]:

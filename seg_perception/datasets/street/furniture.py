@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from seg_perception.datasets.street.labels import BUILDING, FENCE, POLE, SIGN
 from seg_perception.datasets.street.noise import noise_patch
 from seg_perception.datasets.street.stage import BORDER, PAVEMENT, Body, Stage, raised
-from seg_perception.datasets.street.texture import Texture
+from seg_perception.datasets.street.texture import Texture, to_image
 from seg_perception.datasets.street.vegetation import toward_road
 
 FloatArray = NDArray[np.float64]
 Color = tuple[int, int, int]
 
-FACING_US = (-1.0, 0.0, 0.0)
 STEEL: Color = (104, 108, 110)
 SMALLEST = 4.0  # pixels a metre
 
@@ -42,14 +41,14 @@ class LampPost:
 
     def draw(self, stage: Stage) -> None:
         """Post, arm and lamp."""
-        color = stage.light.shade(self.color, FACING_US)
+        color = stage.lit(self.color)
         body, arm, top = stage.body(self.s, self.d), -1.5 * self.side, self.height
         post = body.points(
             np.array([(0, 0, 0), (0, 0, 1.1), (0, 0, 1.1), (0, 0, top), (0, arm, top + 0.3)])
         )
         lamp = body.points(np.array([(0, 0.8 * arm, top + 0.28), (0, 1.2 * arm, top + 0.36)]))
         stage.canvas.rods(post, [0, 2], [0.22, 0.13], [color, color], POLE)
-        glass = stage.light.shade((200, 200, 196), FACING_US)
+        glass = stage.lit((200, 200, 196))
         stage.canvas.rod(lamp, 0.16, (255, 226, 170) if stage.light.lamps else glass, POLE)
         if stage.light.lamps:
             stage.canvas.glow(lamp[0], 1.4, (150, 116, 62))
@@ -78,7 +77,7 @@ class Bollard:
         if stage.pixels_per_metre(body) < SMALLEST:
             return
         joints = body.points(np.array([(0, 0, 0.1), (0, 0, 1.0), (0, 0, 0.84), (0, 0, 0.88)]))
-        colors = [stage.light.shade(c, FACING_US) for c in (self.color, (220, 220, 214))]
+        colors = [stage.lit(c) for c in (self.color, (220, 220, 214))]
         stage.canvas.rods(joints, [0, 2], [0.16, 0.16], colors, POLE)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
@@ -105,10 +104,10 @@ class TrafficSign:
         body = stage.body(self.s, self.d)
         top = np.array([0, 0, self.height])
         post = body.points(np.array([(0, 0, 0), top]))
-        stage.canvas.rod(post, 0.08, stage.light.shade(STEEL, FACING_US), POLE)
+        stage.canvas.rod(post, 0.08, stage.lit(STEEL), POLE)
         layers = PLATES[self.kind]
         corners = [top + size * SHAPES[shape] for shape, _, size in layers]
-        colors = [stage.light.shade(color, FACING_US) for _, color, _ in layers]
+        colors = [stage.lit(color) for _, color, _ in layers]
         _draw_plate(stage, body, corners, colors)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
@@ -134,10 +133,10 @@ class TrafficLight:
         """Post, box, lamps."""
         body = stage.body(self.s, self.d)
         post = body.points(np.array([(0, 0, 0), (0, 0, 2.3)]))
-        stage.canvas.rod(post, 0.12, stage.light.shade((60, 62, 64), FACING_US), POLE)
+        stage.canvas.rod(post, 0.12, stage.lit((60, 62, 64)), POLE)
         lit = self._lit(stage.time_s)
         corners = [np.array([(0, 0.2, 2.3), (0, -0.2, 2.3), (0, -0.2, 3.4), (0, 0.2, 3.4)])]
-        colors = [stage.light.shade((26, 28, 28), FACING_US)]
+        colors = [stage.lit((26, 28, 28))]
         for name, color, z in BULBS:
             corners.append(0.13 * SHAPES["disc"] + np.array([0, 0, z]))
             colors.append([channel * (1.0 if name == lit else 0.16) for channel in color])
@@ -166,7 +165,7 @@ class Fence:
     height: float
     kind: str
     color: Color
-    layer: ClassVar[int] = BORDER
+    layer: int = BORDER
 
     def reach(self, time_s: float) -> tuple[float, float]:
         """Where it stands along the road."""
@@ -204,7 +203,7 @@ def fence_texture(kind: str, color: Color, length: int) -> Texture:
         shade += 0.06 * cv2.blur(noise_patch(0.2, height, width, rng), (9, 1))
         shade[4::4] *= 0.85
         shade[:4] *= 1.25
-    picture = np.clip(shade[..., None] * np.float32(color), 0, 255).astype(np.uint8)
+    picture = to_image(shade[..., None] * np.asarray(color, np.float32))
     if kind != "railing":
         return Texture(picture)
     opacity = np.zeros((height, width), np.uint8)

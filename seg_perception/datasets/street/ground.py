@@ -121,7 +121,7 @@ class Ground:
 
     def _beyond(self, d: Array) -> Array:
         left, right = np.float32(self.section.edge(1)), np.float32(self.section.edge(-1))
-        return np.maximum(d - left, -d - right)
+        return np.asarray(np.maximum(d - left, -d - right))
 
     def _within(
         self, stretches: Along[Stretch], s: Array, d: Array, stage: Stage
@@ -142,8 +142,10 @@ class Ground:
         stage: Stage,
     ) -> NDArray[np.uint8]:
         section, left = self.section, d > 0
-        parking = np.where(left, *np.float32([section.parking_left, section.parking_right]))
-        walk = np.where(left, *np.float32([section.sidewalk_left, section.sidewalk_right]))
+        parking = np.where(
+            left, np.float32(section.parking_left), np.float32(section.parking_right)
+        )
+        walk = np.where(left, np.float32(section.sidewalk_left), np.float32(section.sidewalk_right))
         zone = np.where(~raised & (beyond > -parking) & (beyond < 0), np.uint8(PARKING), ASPHALT)
         zone = np.where(face, KERB_FACE, zone).astype(np.uint8)
         zone[raised] = SLABS
@@ -169,11 +171,12 @@ class Ground:
         stains = np.full((stage.canvas.camera.height, stage.canvas.camera.width), 128, np.uint8)
         draw_marks(stains, self.stains.between(stage.ego.s - 5, stage.ego.s + MARKS_TO), stage)
         tone *= np.where(surface.beyond < 0, stains[first:] / np.float32(128), 1)
-        return tone
+        return np.asarray(tone)
 
     def _wheel_tracks(self, d: Array) -> Array:
         """Tyres polish and darken two tracks in each lane."""
-        return 1 - np.float32(0.035) * np.cos(d * np.float32(4 * np.pi / self.section.lane_width))
+        phase = d * np.float32(4 * np.pi / self.section.lane_width)
+        return np.asarray(1 - np.float32(0.035) * np.cos(phase))
 
     def _joints(self, tone: Array, surface: Surface, across: Array, along: Array) -> None:
         """Darken the joints between paving slabs and between kerb stones, in place."""
@@ -197,7 +200,7 @@ class Ground:
             cover = mask[first:][rows, columns] / np.float32(255) * strength[rows, 0]
             cover *= surface.beyond[rows, columns] < 0
             here = color[rows, columns]
-            color[rows, columns] = here + cover[:, None] * (np.float32(paint) - here)
+            color[rows, columns] = here + cover[:, None] * (np.array(paint, np.float32) - here)
 
 
 def first_ground_row(canvas: Canvas) -> int:
@@ -229,7 +232,7 @@ def _line(position: Array, period: float, width: float, footprint: Array) -> Arr
     """How much of a pixel a line that comes back every `period` metres covers, 0 to 1."""
     offset = np.abs((position / np.float32(period)) % 1 - np.float32(0.5)) * np.float32(period)
     spread = np.maximum(footprint, np.float32(width))
-    return np.clip(1 - offset / spread, 0, 1) * (np.float32(width) / spread)
+    return np.asarray(np.clip(1 - offset / spread, 0, 1) * (np.float32(width) / spread))
 
 
 def _darken(color: Array, shadows: Sequence[FloatArray], stage: Stage, first: int) -> None:

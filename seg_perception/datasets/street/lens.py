@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from seg_perception.datasets.street.canvas import Canvas
 from seg_perception.datasets.street.light import Light
-from seg_perception.datasets.street.noise import SIZE, noise_tile
 
 Image = NDArray[np.uint8]
+
+GAUSSIAN = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)])
+"""Quantiles of the normal distribution: turns random bytes into noise."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,17 @@ class Lens:
         return np.clip(255 * shoulder**self.gamma, 0, 255).astype(np.uint8)[None]
 
     def _with_noise(self, image: Image, seed: list[int]) -> Image:
-        height, width, _ = image.shape
-        rng = np.random.default_rng(seed)
-        tile = np.round(noise_tile(0.0) * self.noise).astype(np.int16)
-        rows = (np.arange(height) + rng.integers(SIZE)) % SIZE
-        columns = (np.arange(3 * width) + rng.integers(SIZE)) % SIZE
-        grain = tile[rows[:, None], columns].reshape(height, width, 3)
-        return np.asarray(cv2.add(image, grain, dtype=cv2.CV_8U))
+        draws = np.random.default_rng(seed).integers(0, 256, image.shape, np.uint8)
+        levels = np.round(GAUSSIAN * self.noise).astype(np.int16)
+        grain = cv2.LUT(draws, levels)
+        return np.asarray(cv2.add(image, grain, dtype=cv2.CV_8U), np.uint8)
 
 
 def random_lens(light: Light, rng: np.random.Generator) -> Lens:
     """A camera that exposes a light as well or badly as cameras do."""
-    exposure = rng.lognormal(0.05, 0.14) * (1.25 if light.lamps else 1.0)
-    balance = 1 + rng.normal(0, 0.03, 3)
+    brightness = float(light.factor((0, 0, 1)).mean())
+    exposure = 1.2 * brightness ** (-0.2 if light.lamps else -0.6) * rng.lognormal(0.0, 0.14)
+    balance = 1 + rng.normal(0, 0.022, 3)
     return Lens(
         gain=(exposure * balance[0], exposure * balance[1], exposure * balance[2]),
         gamma=rng.uniform(0.85, 1.15),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.street.canvas import Color
+from seg_perception.datasets.street.canvas import Color, Outline
 from seg_perception.datasets.street.stage import Body, Stage
 
 FloatArray = NDArray[np.float64]
@@ -45,10 +45,10 @@ class Mesh:
     def __init__(self, faces: Sequence[Face], length: float) -> None:
         self._faces = tuple(faces)
         self.length = length
-        self._points = np.concatenate([face.corners for face in faces])
-        self._starts = np.cumsum([0, *(len(face.corners) for face in faces[:-1])])
+        first_corners = np.array([face.corners[0] for face in faces])
         outward = np.array([face.outward for face in faces], np.float64)
         self._normals = outward / np.linalg.norm(outward, axis=1, keepdims=True)
+        self._offsets = np.einsum("fc,fc->f", self._normals, first_corners)
         self._from_pixels = np.array([face.from_pixels for face in faces])
 
     def draw(
@@ -70,32 +70,34 @@ class Mesh:
         """
         size = self.length * stage.pixels_per_metre(body)
         eye = body.eye(stage.canvas.camera.height_m)
-        toward_eye = eye - self._points[self._starts]
-        facing = np.einsum("fc,fc->f", toward_eye, self._normals) > 0
-        shown = np.flatnonzero(facing & (self._from_pixels <= size))
-        outlines = stage.canvas.outlines(body.points(self._points), self._starts.tolist())
-        light = stage.light.factor(body.directions(self._normals))
-        lit = {
-            i: _lit(colors[self._faces[i].part], light[i], self._faces[i].part in shining)
-            for i in shown
-        }
-        if size < FLAT_BELOW:
-            seen = [(outline, lit[i]) for i in shown if (outline := outlines[i]) is not None]
-            if seen:
-                stage.canvas.figure([o for o, _ in seen], [c for _, c in seen], label)
-            return
-        for i in shown:
-            outline = outlines[i]
-            if outline is None:
-                continue
-            if self._faces[i].solid:
-                stage.canvas.face(outline, lit[i], label)
-            else:
-                stage.canvas.paint(outline, lit[i])
+        facing = self._normals @ eye > self._offsets
+        shown = np.flatnonzero(facing & (self._from_pixels <= size)).tolist()
+        points = body.points(np.concatenate([self._faces[i].corners for i in shown]))
+        starts = np.cumsum([0, *(len(self._faces[i].corners) for i in shown[:-1])]).tolist()
+        light = stage.light.factor(body.directions(self._normals[shown])).tolist()
+        seen = []
+        for i, factor, outline in zip(
+            shown, light, stage.canvas.outlines(points, starts), strict=True
+        ):
+            if outline is not None:
+                part = self._faces[i].part
+                color = colors[part] if part in shining else _lit(colors[part], factor)
+                seen.append((outline, color, self._faces[i].solid))
+        _draw(stage, seen, size < FLAT_BELOW, label)
 
 
-def _lit(color: Color, factor: FloatArray, shines: bool) -> Color:
-    if shines:
-        return color
-    r, g, b = color
-    return min(r * factor[0], 255.0), min(g * factor[1], 255.0), min(b * factor[2], 255.0)
+def _draw(
+    stage: Stage, seen: Sequence[tuple[Outline, Color, bool]], flat: bool, label: int
+) -> None:
+    if flat and seen:
+        stage.canvas.figure([outline for outline, _, _ in seen], [c for _, c, _ in seen], label)
+        return
+    for outline, color, solid in seen:
+        if solid:
+            stage.canvas.face(outline, color, label)
+        else:
+            stage.canvas.paint(outline, color)
+
+
+def _lit(color: Color, factor: Sequence[float]) -> Color:
+    return [min(channel * part, 255.0) for channel, part in zip(color, factor, strict=True)]

@@ -26,7 +26,7 @@ def noise_tile(roughness: float) -> NDArray[np.float32]:
     frequency[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) / frequency**roughness
     noise = np.fft.irfft2(spectrum, (SIZE, SIZE))
-    tile = (noise / noise.std()).astype(np.float32)
+    tile: NDArray[np.float32] = (noise / noise.std()).astype(np.float32)
     tile.setflags(write=False)
     return tile
 

@@ -33,7 +33,7 @@ def crossings(site: Site) -> list[float]:
 def pave(site: Site, lawns: Iterable[Stretch], zebras: Iterable[float]) -> Ground:
     """Colours, wear, stains and markings."""
     rng = site.rng
-    asphalt = rng.uniform(70, 122) + rng.normal(0, 3, 3)
+    asphalt = rng.uniform(70, 118) + rng.normal(0, 1.5, 3)
     pavement = rng.uniform(120, 166) + np.array([6, 1, -6]) + rng.normal(0, 5, 3)
     grass = np.array([90, 112, 56]) + rng.normal(0, 10, 3)
     zones = [

@@ -19,10 +19,10 @@ Joint = tuple[float, float, float]
 
 STRIDE = 1.4
 WHEEL = 0.34
+TURN = np.linspace(0, 2 * pi, 15).tolist()
 TALL = 1.75  # metres, of the figure as it is described below
 PLAIN_BELOW = 22.0  # pixels of height
 UNSEEN_BELOW = 4.0
-FACING = np.array([-0.6, 0.3, 0.74])
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,7 @@ def _draw(
         return
     joints = np.array([joint for rod in rods for joint in rod.joints]) * size
     starts = np.cumsum([0, *(len(rod.joints) for rod in rods[:-1])]).tolist()
-    light = stage.light.factor(FACING)
-    colors = [np.minimum(light * rod.color, 255).tolist() for rod in rods]
+    colors = [stage.lit(rod.color) for rod in rods]
     points = raised(body.points(joints), ground)
     stage.canvas.rods(points, starts, [rod.diameter * size for rod in rods], colors, label)
 
@@ -175,19 +174,11 @@ def _trunk(clothes: Clothes, hip: tuple[float, float], neck: tuple[float, float]
 
 def _bicycle() -> list[Rod]:
     black, paint = (24, 24, 26), (150, 40, 44)
-    rear, front, pedals, bar, seat = (
-        (-0.52, 0, WHEEL), (0.52, 0, WHEEL), (-0.12, 0, 0.32), (0.34, 0, 0.78), (-0.2, 0, 0.78),
-    )  # fmt: skip
-    wheels = [
-        Rod(
-            [(x + WHEEL * cos(a), 0, z + WHEEL * sin(a)) for a in np.linspace(0, 2 * pi, 15)],
-            0.04,
-            black,
-        )
-        for x, _, z in (rear, front)
-    ]
+    axles = rear, front = (-0.52, 0.0, WHEEL), (0.52, 0.0, WHEEL)
+    pedals, bar, seat = (-0.12, 0.0, 0.32), (0.34, 0.0, 0.78), (-0.2, 0.0, 0.78)
+    rims = [[(x + WHEEL * cos(a), 0.0, z + WHEEL * sin(a)) for a in TURN] for x, _, z in axles]
     return [
-        *wheels,
+        *(Rod(rim, 0.04, black) for rim in rims),
         Rod([rear, pedals, bar, seat, pedals], 0.035, paint),
         Rod([seat, rear], 0.03, paint),
         Rod([front, (0.34, 0, 0.98)], 0.035, paint),

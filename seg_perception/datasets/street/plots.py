@@ -63,6 +63,7 @@ def _terrace(site: Site, side: int, start: float, end: float) -> Iterator[Thing]
     rng, s = site.rng, start
     front = site.section.front(side) + 0.05
     storeys = max(1, round(rng.normal(site.character.storeys, 0.6)))
+    neighbour = 0.0
     while s < end:
         width = rng.uniform(5, 12)
         stop = end if end - s - width < 4 else s + width
@@ -72,8 +73,8 @@ def _terrace(site: Site, side: int, start: float, end: float) -> Iterator[Thing]
         facade = random_facade(stop - s, height, ground_floor, rng)
         roof = ROOFS[rng.integers(len(ROOFS))] if rng.random() < 0.7 else None
         pitch = rng.uniform(2, 3.4) if roof else 0.0
-        yield Building(s, stop, side, front, rng.uniform(8, 12), facade, roof, pitch)
-        s = stop
+        yield Building(s, stop, side, front, rng.uniform(8, 12), facade, roof, pitch, neighbour)
+        s, neighbour = stop, height
 
 
 def _house(site: Site, side: int, start: float, end: float) -> Iterator[Thing]:
@@ -85,7 +86,7 @@ def _house(site: Site, side: int, start: float, end: float) -> Iterator[Thing]:
     left, right = start + rng.uniform(1, 3), end - rng.uniform(1, 3)
     facade = random_facade(right - left, height, "home", rng)
     roof = ROOFS[rng.integers(len(ROOFS))]
-    yield Building(left, right, side, front + setback, 9.0, facade, roof, rng.uniform(2.5, 4))
+    yield Building(left, right, side, front + setback, 9.0, facade, roof, rng.uniform(2.5, 4), 0.0)
     for _ in range(int(rng.integers(0, 4))):
         d = side * (front + rng.uniform(1, setback))
         yield random_tree(site, rng.uniform(start, end), d, 7.0, BEYOND)
@@ -97,7 +98,7 @@ def _office(site: Site, side: int, start: float, end: float) -> Iterator[Thing]:
     height = GROUND_STOREY + STOREY * int(rng.integers(2, 6)) + 0.6
     facade = random_facade(end - start - 2, height, "office", rng)
     front = site.section.front(side) + rng.uniform(0.1, 2.5)
-    yield Building(start + 1, end - 1, side, front, 14.0, facade, None, 0.0)
+    yield Building(start + 1, end - 1, side, front, 14.0, facade, None, 0.0, 0.0)
 
 
 def _park(site: Site, side: int, start: float, end: float) -> Iterator[Thing]:
@@ -113,7 +114,7 @@ def _border(site: Site, side: int, start: float, end: float) -> Iterator[Thing]:
     """What divides a plot from the pavement, in pieces that lie in one chunk each."""
     rng, distance = site.rng, site.section.front(side) + 0.15
     kind = str(
-        rng.choice(["railing", "boards", "wall", "hedge", "none"], p=[0.35, 0.15, 0.2, 0.2, 0.1])
+        rng.choice(["railing", "boards", "wall", "hedge", "none"], p=[0.42, 0.2, 0.13, 0.17, 0.08])
     )
     height, shade = rng.uniform(0.9, 1.7), rng.uniform(0.8, 1.2)
     r, g, b = (int(channel * shade) for channel in FENCE_COLORS.get(kind, site.character.leaves))

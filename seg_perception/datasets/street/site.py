@@ -47,6 +47,7 @@ class Character:
         traffic: metres between oncoming vehicles.
         people: pedestrians on 100 m of one pavement.
         cyclists: on 100 m of road.
+        guarded: part of the kerb that has railings.
     """
 
     plots: tuple[float, ...]
@@ -59,6 +60,7 @@ class Character:
     traffic: float
     people: float
     cyclists: float
+    guarded: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +88,16 @@ class Site:
 
 def random_section(rng: np.random.Generator) -> Section:
     """A street of two, seldom four, lanes."""
-    lanes = int(rng.choice([1, 2], p=[0.8, 0.2]))
-    parking = np.where(rng.random(2) < 0.5, 2.1, 0.0)
+    lanes = int(rng.choice([1, 2], p=[0.88, 0.12]))
+    parking = np.where(rng.random(2) < 0.45, 2.1, 0.0)
     return Section(
         lane_width=rng.uniform(2.9, 3.7),
         lanes_left=lanes,
         lanes_right=lanes,
         parking_left=float(parking[0]),
         parking_right=float(parking[1]),
-        sidewalk_left=rng.uniform(1.8, 4.0),
-        sidewalk_right=rng.uniform(1.8, 4.0),
+        sidewalk_left=rng.uniform(2.0, 5.0),
+        sidewalk_right=rng.uniform(2.0, 5.0),
         verge=float(rng.choice([0.0, 1.2], p=[0.75, 0.25])),
         kerb=rng.uniform(0.08, 0.15),
         traffic_side=int(rng.choice([1, -1])),
@@ -105,16 +107,17 @@ def random_section(rng: np.random.Generator) -> Section:
 def random_character(rng: np.random.Generator) -> Character:
     """Any street."""
     return Character(
-        plots=tuple(rng.dirichlet([2.2, 1.0, 0.6, 1.0]).tolist()),
+        plots=tuple(rng.dirichlet([1.8, 1.2, 0.5, 1.2]).tolist()),
         shops=rng.uniform(0.1, 0.9),
         storeys=rng.uniform(2.2, 4.2),
         street_trees=rng.uniform(9, 25) if rng.random() < 0.5 else np.inf,
         leaves=LEAVES[rng.integers(len(LEAVES))],
         bare=float(rng.choice([0.0, 0.15, 0.9], p=[0.6, 0.2, 0.2])),
-        parked=rng.uniform(0.3, 0.9),
-        traffic=rng.uniform(18, 70),
+        parked=rng.uniform(0.2, 0.8),
+        traffic=rng.uniform(25, 90),
         people=rng.uniform(1, 8),
         cyclists=rng.uniform(0.2, 2.5),
+        guarded=max(0.0, rng.uniform(-0.4, 0.5)),
     )
 
 

@@ -11,6 +11,7 @@ from seg_perception.datasets.street.canvas import Canvas
 from seg_perception.datasets.street.labels import BUILDING, SKY, TREE
 from seg_perception.datasets.street.light import Light
 from seg_perception.datasets.street.noise import SIZE, noise_patch, noise_tile, sample_tile
+from seg_perception.datasets.street.texture import to_image
 
 Array = NDArray[np.float32]
 
@@ -57,7 +58,7 @@ class Sky:
         color = _mix(light.zenith, light.horizon, clear) + glow[..., None]
         base = _mix(light.cloud, light.cloud * 0.8, np.clip(noise * 0.4, 0, 1))
         mixed = color + (base - color) * (thickness * np.float32(0.92))[..., None]
-        return np.clip(mixed, 0, 255).astype(np.uint8)
+        return to_image(mixed)
 
     def _draw_skyline(self, canvas: Canvas, heading: float) -> None:
         """Trees and roofs at the end of sight, which hide where the ground ends."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, cos, sin
 from typing import Protocol
 
@@ -19,6 +20,9 @@ FloatArray = NDArray[np.float64]
 
 CHUNK = 4.0
 """Things are drawn in stretches of this many metres, the farthest first, each layer by layer."""
+
+FRONT = (-0.75, 0.0, 0.66)
+"""Where a small, round thing looks, as far as light is concerned."""
 
 BEYOND, BORDER, PAVEMENT, ROADWAY = range(4)
 """Layers, from the plots behind the pavement to the road; what is later hides what is earlier."""
@@ -83,6 +87,15 @@ class Stage:
         """A point [3] of the street in the vehicle frame."""
         body = self.body(s, d)
         return np.array([body.x, body.y, z])
+
+    def lit(self, color: Sequence[float]) -> list[float]:
+        """The RGB of a small upright thing, which is seen from the front."""
+        return [min(c * part, 255.0) for c, part in zip(color, self._front_light, strict=True)]
+
+    @cached_property
+    def _front_light(self) -> list[float]:
+        factor: list[float] = self.light.factor(FRONT).tolist()
+        return factor
 
     def pixels_per_metre(self, body: Body) -> float:
         """How large it is seen."""

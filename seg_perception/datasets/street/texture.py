@@ -30,26 +30,28 @@ class Texture:
     extent: Image | None = None
     shine: Image | None = None
 
-    def resized(self, width: float, height: float) -> Texture:
-        """Averaged down to about this many texels, never up."""
+    def reduced(self, width: float, height: float) -> Texture:
+        """Averaged down, by halves in each direction, to at least this many texels."""
         h, w = self.color.shape[:2]
-        if w >= 2 * width and h >= 2 * height and min(h, w) >= 8:
-            return self._half.resized(width, height)
-        size = (int(min(max(width, 1), w)), int(min(max(height, 1), h)))
-        if size == (w, h):
-            return self
-        return self._each(lambda m: cv2.resize(m, size, interpolation=cv2.INTER_AREA))
+        if w >= 2 * width and w >= 8:
+            return self._narrower.reduced(width, height)
+        if h >= 2 * height and h >= 8:
+            return self._lower.reduced(width, height)
+        return self
 
     @cached_property
-    def _half(self) -> Texture:
-        """Kept, as what is far away needs it in every frame."""
+    def _narrower(self) -> Texture:
         h, w = self.color.shape[:2]
-        size = (w // 2, h // 2)
-        return self._each(lambda m: cv2.resize(m, size, interpolation=cv2.INTER_AREA))
+        return self._each(lambda m: cv2.resize(m, (w // 2, h), interpolation=cv2.INTER_AREA))
+
+    @cached_property
+    def _lower(self) -> Texture:
+        h, w = self.color.shape[:2]
+        return self._each(lambda m: cv2.resize(m, (w, h // 2), interpolation=cv2.INTER_AREA))
 
     def tinted(self, tint: Sequence[float]) -> Texture:
         """In a light of RGB factors; what shines by itself stays."""
-        color = np.asarray(cv2.multiply(self.color, (*tint, 1.0), dtype=cv2.CV_8U))
+        color = _image(cv2.multiply(self.color, np.array([*tint, 1.0]), dtype=cv2.CV_8U))
         if self.shine is not None:
             color = np.maximum(color, self.shine)
         return Texture(color, self.opacity, self.extent)
@@ -60,8 +62,19 @@ class Texture:
         return self._each(lambda m: cv2.warpPerspective(m, to_pixels, size, borderMode=border))
 
     def _each(self, change: Callable[[Image], Any]) -> Texture:
-        changed = (
-            None if m is None else change(m)
-            for m in (self.color, self.opacity, self.extent, self.shine)
+        opacity, extent, shine = (
+            None if m is None else _image(change(m))
+            for m in (self.opacity, self.extent, self.shine)
         )
-        return Texture(*changed)
+        return Texture(_image(change(self.color)), opacity, extent, shine)
+
+
+def to_image(levels: NDArray[np.floating]) -> Image:
+    """Round levels of any size to 0 ... 255."""
+    image: Image = np.clip(levels, 0, 255).astype(np.uint8)
+    return image
+
+
+def _image(array: Any) -> Image:
+    """What OpenCV returns, whose type it does not tell."""
+    return np.asarray(array, np.uint8)

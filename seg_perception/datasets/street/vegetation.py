@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seg_perception.datasets.street.labels import TREE
 from seg_perception.datasets.street.noise import noise_patch
 from seg_perception.datasets.street.stage import BORDER, Stage, raised
-from seg_perception.datasets.street.texture import Texture
+from seg_perception.datasets.street.texture import Texture, to_image
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -107,9 +107,8 @@ class Hedge:
         d = self.side * self.distance
         near, far = stage.spot(self.start, d), stage.spot(self.end, d)
         back = stage.spot(self.start, d + 0.7 * self.side)
-        end = stage.canvas.outline(
-            [near, back, raised(back, self.height), raised(near, self.height)]
-        )
+        top = raised(np.array([back, near]), self.height)
+        end = stage.canvas.outline(np.vstack([near, back, top]))
         if end is not None:
             shade = stage.light.shade(np.multiply(self.leaves, 0.7), (-1, 0, 0))
             stage.canvas.face(end, shade, TREE)
@@ -139,7 +138,7 @@ def tree_texture(kind: str, leaves: Color, variant: int, from_right: bool) -> Te
     shade, opacity = _foliage(kind, variant)
     tilt = np.linspace(-0.15, 0.15, WIDTH) * (1 if from_right else -1)
     lit = shade * (1 + tilt)
-    color = np.clip(lit[..., None] * np.float32(leaves), 0, 255).astype(np.uint8)
+    color = to_image(lit[..., None] * np.asarray(leaves, np.float32))
     trunk = (shade == 0) & (opacity > 0)
     color[trunk] = BARK
     color[opacity == 0] = np.multiply(leaves, 0.8)  # what shrinking mixes into the crown's edge
@@ -164,7 +163,7 @@ def _foliage(kind: str, variant: int) -> tuple[NDArray[np.float32], Image]:
     angles = rng.uniform(0, 180, len(places)).tolist()
     for spot, axis, angle, value in zip(spots, axes, angles, values, strict=True):
         cv2.ellipse(canvas, spot, axis, angle, 0, 360, (value, 255), cv2.FILLED)
-    return canvas[..., 0].astype(np.float32) / 128, canvas[..., 1].copy()
+    return np.asarray(canvas[..., 0] / np.float32(128)), canvas[..., 1].copy()
 
 
 def _crown_leaves(bush: bool, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -209,9 +208,9 @@ def _bare(variant: int) -> Texture:
                 longer = length * rng.uniform(0.66, 0.84)
                 grown.append((end_x, end_y, angle + turn, longer, width * 0.62))
         branches = grown
-    extent = np.asarray(cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((11, 11), np.uint8)))
+    closed = cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((11, 11), np.uint8))
     color = np.broadcast_to(np.array(BARK, np.uint8), (HEIGHT, WIDTH, 3)).copy()
-    return Texture(color, opacity, extent)
+    return Texture(color, opacity, np.asarray(closed, np.uint8))
 
 
 @lru_cache(maxsize=16)
@@ -220,7 +219,7 @@ def hedge_texture(leaves: Color) -> Texture:
     rng = np.random.default_rng(7)
     speckle = noise_patch(0.2, 64, 256, rng) * 0.16 + noise_patch(0.9, 64, 256, rng) * 0.12
     shade = (1 + speckle) * np.linspace(1.1, 0.6, 64)[:, None]
-    return Texture(np.clip(shade[..., None] * np.float32(leaves), 0, 255).astype(np.uint8))
+    return Texture(to_image(shade[..., None] * np.asarray(leaves, np.float32)))
 
 
 CIRCLE = np.array([(np.cos(a), np.sin(a), 0) for a in np.linspace(0, 2 * np.pi, 10)[:-1]])

@@ -33,6 +33,7 @@ PARTS: dict[str, Color] = {
 }
 LIT_PARTS: dict[str, Color] = {"tail lamp": (255, 70, 50), "head lamp": (255, 250, 224)}
 WITH_DETAILS, WITH_TRIFLES = 22.0, 60.0  # pixels of length
+PLAIN_BELOW = 8.0  # pixels a metre
 HALO_WITHIN = 120.0
 
 
@@ -159,7 +160,8 @@ class Vehicle:
         body = stage.body(self.middle(stage.time_s), self.d, self.yaw)
         colors = {**PARTS, "paint": self.color, **(LIT_PARTS if self.lamps else {})}
         shining = frozenset(LIT_PARTS if self.lamps else ())
-        _mesh(self.shape).draw(stage, body, colors, shining, CAR)
+        far = stage.pixels_per_metre(body) < PLAIN_BELOW
+        _mesh(self.shape, far).draw(stage, body, colors, shining, CAR)
         if self.lamps and body.x < HALO_WITHIN:
             shape = SHAPES[self.shape]
             rear = body.eye(0.0)[0] < 0
@@ -181,8 +183,10 @@ class Vehicle:
 
 
 @lru_cache
-def _mesh(name: str) -> Mesh:
+def _mesh(name: str, far: bool) -> Mesh:
     shape = SHAPES[name]
+    if far:
+        return Mesh([*_shell(shape), *_ends(shape)], shape.length)
     faces = [*_underside(shape), *_shell(shape), *_wheels(shape), *_side_windows(shape)]
     return Mesh([*faces, *_ends(shape)], shape.length)
 
