@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from seg_perception.cli.console import bar, out
-from seg_perception.cli.opening import HEIGHT, WIDTH
 from seg_perception.cli.replay import node_parameters, open_bundle, replay_bag, show
 from seg_perception.datasets import Dataset, open_dataset
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
@@ -35,5 +34,4 @@ def run(args: argparse.Namespace) -> None:
 def _dataset(args: argparse.Namespace) -> Dataset:
     if args.camvid is not None:
         return open_dataset("camvid", args.camvid, "val", frames=args.frames)
-    frames = args.frames or STREET_FRAMES
-    return open_dataset("street", None, "val", frames=frames, height=HEIGHT, width=WIDTH)
+    return open_dataset("street", None, "val", frames=args.frames or STREET_FRAMES)

@@ -10,8 +10,6 @@ from seg_perception.datasets import Dataset, open_dataset
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.runner import Runner, open_runner
 
-HEIGHT, WIDTH = 360, 480  # of rendered frames: CamVid's
-
 
 def dataset_of(args: argparse.Namespace) -> Dataset:
     """The dataset of --dataset, --root, --split, --drives, --limit and --seed.
@@ -26,8 +24,6 @@ def dataset_of(args: argparse.Namespace) -> Dataset:
         frames=args.limit,
         drives=args.drives,
         seed=args.seed,
-        height=HEIGHT,
-        width=WIDTH,
     )
 
 

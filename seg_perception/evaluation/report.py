@@ -177,7 +177,7 @@ def _stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _exhibit(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> dict[str, Any]:
-    scores = [f"{name} {value:.1f}" for name, value in exhibit.pixel_accuracy.items()]
+    scores = [f"{name} {value:.2f}" for name, value in exhibit.pixel_accuracy.items()]
     return {
         "when": f"{exhibit.frame.stamp_ns / 1e9:.3f} s",
         "why": exhibit.why,
