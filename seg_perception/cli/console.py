@@ -16,11 +16,15 @@ err = Console(stderr=True)
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar; call what it gives with the number done and the number of all."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as progress:
+    hidden = not err.is_terminal  # a log file wants no bars
+    with Progress(
+        *columns, TimeRemainingColumn(), console=err, transient=True, disable=hidden
+    ) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def complain(message: str) -> None:
     """Say why a command failed."""
-    err.print(f"seg-perception: {message}", style="red", markup=False, highlight=False)
+    line = f"seg-perception: {message}"
+    err.print(line, style="red", markup=False, highlight=False, soft_wrap=True)

@@ -24,7 +24,9 @@ def run(args: argparse.Namespace) -> None:
     bag = args.out / "drive"
     with bar(f"making a bag of {dataset.name}") as progress:
         make_bag(dataset, bag, BagOptions(overwrite=True), progress)
-    out.print(f"drive: {len(dataset)} frames of {dataset.name}, {bag}", markup=False)
+    out.print(
+        f"drive: {len(dataset)} frames of {dataset.name}, {bag}", markup=False, soft_wrap=True
+    )
     options = PlayOptions(parameters=node_parameters(args))
     result = replay_bag(bag, bundle, args, options)
     drive = "a rendered street" if args.camvid is None else f"CamVid val in {args.camvid}"

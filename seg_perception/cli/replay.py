@@ -94,11 +94,11 @@ def show(
     out.print(*replay_tables(result))
     if json is not None:
         write_json(result.to_record(), json)
-        out.print(f"figures: {json}", markup=False)
+        out.print(f"figures: {json}", markup=False, soft_wrap=True)
     if report is not None:
         about = {"drive": drive, "model": f"{bundle.manifest.name} ({bundle.digest[:12]})"}
         write_report(result, report, "Segmentation replay", about)
-        out.print(f"report: {report}", markup=False)
+        out.print(f"report: {report}", markup=False, soft_wrap=True)
 
 
 def _play_options(args: argparse.Namespace) -> PlayOptions:

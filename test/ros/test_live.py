@@ -99,10 +99,10 @@ def test_silence_is_explained(
 ) -> None:
     listen = ["replay", "--live", "--bundle", str(bundle), "--timeout", "2"]
     assert main([*listen, "--node", "/nobody"]) == FAILED
-    complaint = " ".join(capsys.readouterr().err.split())
+    complaint = capsys.readouterr().err
     assert "no answer of /nobody came within 2 s (0 images did)" in complaint
     with fed(messages, node):
         wrong = ["--node", node.node_name, "--image-topic", "/elsewhere", "--timeout", "4"]
         assert main([*listen, *wrong]) == FAILED
-    complaint = " ".join(capsys.readouterr().err.split())
+    complaint = capsys.readouterr().err
     assert "no image of the same stamp came on /elsewhere" in complaint

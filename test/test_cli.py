@@ -1,0 +1,279 @@
+"""`seg-perception` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tiny_bundle import color_image, write_tiny_bundle
+
+from seg_perception.classes import CAMVID_CLASSES
+from seg_perception.cli import FAILED, INTERRUPTED, OK, main
+from seg_perception.cli.parser import build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ("demo", "evaluate", "make-bag", "replay", "inspect")
+ROAD, SIDEWALK, BUILDING = 3, 4, 1
+N_IMAGES = 3
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of CamVid's classes that labels each pixel by the nearest of their colours."""
+    folder = tmp_path_factory.mktemp("bundle") / "tiny"
+    return write_tiny_bundle(folder, height=24, width=32, classes=CAMVID_CLASSES)
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three frames in SegNet's layout; a part of the road looks like sidewalk."""
+    root = tmp_path_factory.mktemp("camvid")
+    for split in ("val", "test"):
+        (root / split).mkdir()
+        (root / f"{split}annot").mkdir()
+        for i in range(N_IMAGES):
+            labels = np.full((24, 32), BUILDING, np.uint8)
+            labels[10:] = ROAD
+            labels[:4] = 11  # void
+            seen = np.where(labels == 11, 0, labels)
+            seen[16:18, : 8 + i] = SIDEWALK
+            name = f"Seq05VD_f{30 * i:05d}.png"
+            bgr = color_image(seen, CAMVID_CLASSES)[..., ::-1]
+            cv2.imwrite(str(root / split / name), bgr)
+            cv2.imwrite(str(root / f"{split}annot" / name), labels)
+    return root
+
+
+def evaluate(bundle: Path, camvid: Path, out: Path, *more: str) -> dict[str, Any]:
+    given = ["--dataset", "camvid", "--root", str(camvid), "--json", str(out)]
+    assert main(["evaluate", str(bundle), *given, *more]) == OK
+    return json.loads(out.read_text())
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """The first of the lines on stderr."""
+    return capsys.readouterr().err.splitlines()[0]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        build_parser().parse_args([*command, "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert "exit codes" in text
+    assert all(name in text for name in command or COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["drive"],
+        ["evaluate", "bundle"],
+        ["evaluate", "bundle", "--dataset", "mnist"],
+        ["evaluate", "bundle", "--dataset", "camvid", "--limit", "0"],
+        ["make-bag", "--dataset", "camvid"],
+        ["replay"],
+        ["replay", "bag", "--live"],
+        ["replay", "bag", "--rate", "-3"],
+        ["replay", "bag", "--param", "max_rate=3"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_evaluate_as_it_is_run_from_outside(
+    split: str, bundle: Path, camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--split", split, "--evidence", "road,building", "--seed", "3"]
+    options += ["--evidence-kind", "partial:0.5"]
+    record = evaluate(bundle, camvid, tmp_path / "out" / "scores.json", *options)
+    assert record["n_images"] == N_IMAGES
+    assert list(record["evidence"]) == ["road", "building"]
+    road = record["evidence"]["road"]
+    assert list(road) == ["zero_code", "replaced", "optimised", "optimised_replaced"]
+    wrong = sum(2 * (8 + i) for i in range(N_IMAGES))
+    assert record["pixel_accuracy"] == pytest.approx(
+        100 * (1 - wrong / (N_IMAGES * 20 * 32)), abs=1e-3
+    )
+    assert record["class_iou"]["car"] is None
+    assert road["replaced"]["pixel_accuracy"] > road["zero_code"]["pixel_accuracy"]
+    table = capsys.readouterr().out
+    assert f"{record['miou']:.2f}" in table
+    assert "optimised_replaced" in table
+
+
+def test_evaluate_without_evidence(bundle: Path, camvid: Path, tmp_path: Path) -> None:
+    plain = evaluate(bundle, camvid, tmp_path / "a.json")
+    none = evaluate(bundle, camvid, tmp_path / "b.json", "--evidence", "none")
+    assert "evidence" not in plain
+    assert plain["class_iou"] == none["class_iou"]
+
+
+@pytest.mark.parametrize("kind", ["ego_lane", "points:0.05", "sets:0.2"])
+def test_kinds_without_a_class_are_reported_by_name(
+    kind: str, bundle: Path, camvid: Path, tmp_path: Path
+) -> None:
+    record = evaluate(bundle, camvid, tmp_path / "a.json", "--evidence-kind", kind)
+    assert list(record["evidence"]) == [kind.split(":")[0]]
+
+
+def test_pictures_of_every_image(bundle: Path, camvid: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "new" / "pictures"
+    options = ["--pictures", str(pictures), "--evidence", "road", "--limit", "2"]
+    evaluate(bundle, camvid, tmp_path / "a.json", *options)
+    found = sorted(pictures.iterdir())
+    assert [path.name for path in found] == ["Seq05VD_f00000.png", "Seq05VD_f00030.png"]
+    # Image, truth, zero code and the four ways to use the evidence.
+    assert cv2.imread(str(found[0])).shape[1] == 7 * 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--root", "/nowhere"], "no folder /nowhere/val"),
+        ([], "camvid needs the folder it lies in"),
+        (["--root", "CAMVID", "--evidence", "lorry"], "'lorry': use one of sky, building"),
+        (["--root", "CAMVID", "--evidence-kind", "most"], "none of positive"),
+        (["--root", "CAMVID", "--drives", "0001TP"], "it holds Seq05VD"),
+        (["--root", "CAMVID", "--json", "/proc/no/such.json"], "cannot write /proc/no/such.json"),
+        (["--root", "CAMVID", "--runner", "abacus"], "abacus"),
+    ],
+)
+def test_evaluate_fails_with_one_sentence(
+    arguments: list[str],
+    expected: str,
+    bundle: Path,
+    camvid: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [str(camvid) if argument == "CAMVID" else argument for argument in arguments]
+    assert main(["evaluate", str(bundle), "--dataset", "camvid", *given]) == FAILED
+    said = complaint(capsys)
+    assert said.startswith("seg-perception: ")
+    assert expected in said
+    assert "Traceback" not in said
+
+
+def test_a_bundle_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tmp_path)]) == FAILED
+    assert "is no bundle" in complaint(capsys)
+
+
+def test_inspect_shows_and_checks(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(bundle), "--check"]) == OK
+    shown = capsys.readouterr().out
+    for part in ("tiny", "32x24", "bicyclist", "evidence_sets", "model.onnx", "self-test passed"):
+        assert part in shown
+
+
+def test_inspect_refuses_a_changed_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    with (bundle / "model.onnx").open("ab") as model:
+        model.write(b"\0")
+    assert main(["inspect", str(bundle)]) == FAILED
+    assert "model.onnx is corrupt or was changed" in complaint(capsys)
+
+
+def test_ctrl_c(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seg_perception.cli.inspect.load_bundle", interrupted)
+    assert main(["inspect", str(bundle)]) == INTERRUPTED
+
+
+def without_ros(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command on a machine where ROS 2 cannot be imported."""
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['rclpy', 'ament_index_python']));"
+        "from seg_perception.cli import main; sys.exit(main())"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "500"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_scoring_needs_no_ros(bundle: Path, camvid: Path) -> None:
+    done = without_ros("evaluate", str(bundle), "--dataset", "camvid", "--root", str(camvid))
+    assert done.returncode == OK, done.stderr
+
+
+def test_replaying_without_ros_says_how_to_get_it(bundle: Path) -> None:
+    done = without_ros("replay", "bag", "--bundle", str(bundle))
+    assert done.returncode == FAILED
+    assert "source one (. /opt/ros/" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_make_bag_lists_what_it_wrote(
+    camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--dataset", "camvid", "--root", str(camvid), "--storage", "sqlite3", "--compressed"]
+    out = ["--out", str(tmp_path / "bag"), "--evidence", "lane_mask,labels"]
+    assert main(["make-bag", *options, *out]) == OK
+    written = capsys.readouterr().out
+    for topic in ("/image/compressed", "/truth/labels", "/evidence/lane_mask", "/evidence/labels"):
+        assert f"{N_IMAGES}  {topic}" in written
+    assert main(["make-bag", *options, *out]) == FAILED
+    assert "--overwrite" in complaint(capsys)
+    assert main(["make-bag", *options, *out, "--overwrite", "--evidence", "none"]) == OK
+    assert "/evidence" not in capsys.readouterr().out
+
+
+@pytest.mark.ros
+def test_replay_scores_a_bag_and_writes_the_report(
+    bundle: Path, camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag, report, figures = (str(tmp_path / name) for name in ("bag", "report.html", "a.json"))
+    made = ["make-bag", "--dataset", "camvid", "--root", str(camvid), "--out", bag]
+    assert main(made) == OK
+    options = ["--bundle", str(bundle), "--report", report, "--json", figures]
+    assert main(["replay", bag, *options, "--threads", "1"]) == OK
+    record = json.loads(Path(figures).read_text())
+    assert record["frames"] == {"sent": 3, "answered": 3, "dropped": 0, "scored": 3}
+    assert record["evidence_classes"] == ["road"]
+    methods = record["methods"]
+    assert list(methods) == ["unrefined", "refined", "replaced", "corrected"]
+    assert methods["replaced"]["pixel_accuracy"] > methods["refined"]["pixel_accuracy"]
+    assert "<svg" in Path(report).read_text()
+    assert "stamp to publish" in capsys.readouterr().out
+
+
+@pytest.mark.ros
+def test_replay_of_what_is_no_bag(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "/nowhere", "--bundle", str(bundle)]) == FAILED
+    assert "no bag at /nowhere" in complaint(capsys)
+
+
+@pytest.mark.ros
+def test_demo_renders_drives_scores_and_reports(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = ["demo", "--frames", "2", "--bundle", str(bundle), "--threads", "1"]
+    for _ in range(2):  # a second run replaces the first
+        assert main([*demo, "--out", str(tmp_path)]) == OK
+    record = json.loads((tmp_path / "scores.json").read_text())
+    assert record["frames"]["scored"] == 2
+    assert record["node"]["evidence.used"] == 2
+    assert "a rendered street" in (tmp_path / "report.html").read_text()
+    assert "corrected" in capsys.readouterr().out
