@@ -38,7 +38,7 @@ def street_labels(height: int, width: int, rng: np.random.Generator) -> NDArray[
 
 
 def write_camvid(root: Path, height: int = 48, width: int = 64) -> Path:
-    """Three drives in CamVid's layout, colours told apart by a linear classifier; returns `root`."""
+    """Three drives in CamVid's layout, a colour for each class; returns `root`."""
     rng = np.random.default_rng(0)
     frames = [("train", d, n) for d in ("0001TP", "0006R0", "0016E5") for n in (30, 60)]
     frames += [("val", "0016E5", n) for n in (90, 120)]
