@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil, floor
 
 import cv2
 import numpy as np
@@ -147,6 +148,13 @@ class Canvas:
         box = Box(int(left), int(top), int(right), int(bottom))
         return box if box.right > box.left and box.bottom > box.top else None
 
+    def _between(self, low: FloatArray, high: FloatArray) -> Box | None:
+        """The pixels whose middles lie in a rectangle."""
+        left, top = (max(0, ceil(edge)) for edge in low.tolist())
+        right = min(self.camera.width, floor(high[0]) + 1)
+        bottom = min(self.camera.height, floor(high[1]) + 1)
+        return Box(left, top, right, bottom) if left < right and top < bottom else None
+
     # What is drawn -------------------------------------------------------------------------------
 
     def paint(self, outline: Outline, color: Color) -> None:
@@ -254,7 +262,7 @@ class Canvas:
             return
         corners = np.array([[x - width / 2, y - height, depth], [x + width / 2, y, depth]])
         start, end = self._to_pixels(corners)
-        box = self._box(start.tolist(), end.tolist())
+        box = self._between(start, end)
         if box is None:
             return
         texture = texture.reduced(*(end - start)).tinted(tint)

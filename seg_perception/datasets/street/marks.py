@@ -66,7 +66,7 @@ def solid(start: float, end: float, d: float, width: float) -> list[Mark]:
     return [stripe(s + piece / 2, d, piece, width) for s in np.arange(start, end, piece)]
 
 
-def zebra(s: float, section: Section, length: float = 3.0) -> list[Mark]:
+def zebra(s: float, section: Section, length: float) -> list[Mark]:
     """A zebra crossing over the whole road."""
     right, left = -section.edge(-1), section.edge(1)
     return [stripe(s, d, length, 0.5) for d in np.arange(right + 0.5, left - 0.3, 1.0)]

@@ -21,6 +21,7 @@ from seg_perception.datasets.street.marks import (
 from seg_perception.datasets.street.site import START, Site, Stretch
 
 CROSSINGS_EVERY = 120.0
+ZEBRA_LENGTH = 3.0
 
 
 def crossings(site: Site) -> list[float]:
@@ -77,7 +78,8 @@ def _stains(site: Site) -> Iterator[Mark]:
 def _white(site: Site, zebras: Iterable[float]) -> Iterator[Mark]:
     rng, section = site.rng, site.section
     dash, gap = rng.choice([[2, 4], [4, 2], [3, 6]])
-    yield from dashes(START, site.end, 0.0, dash, gap, 0.12)
+    middle = dashes(START, site.end, 0.0, dash, gap, 0.12)
+    yield from (mark for mark in middle if not _on_zebra(mark, zebras))
     for side, lanes in ((1, section.lanes_left), (-1, section.lanes_right)):
         for number in range(1, lanes):
             yield from dashes(START, site.end, side * number * section.lane_width, 2, 6, 0.1)
@@ -86,9 +88,14 @@ def _white(site: Site, zebras: Iterable[float]) -> Iterator[Mark]:
         elif rng.random() < 0.4:
             yield from solid(START, site.end, side * (section.edge(side) - 0.3), 0.12)
     for s in zebras:
-        yield from zebra(s, section)
+        yield from zebra(s, section, ZEBRA_LENGTH)
     for junction in site.junctions:
         yield from _stop_line(site, junction)
+
+
+def _on_zebra(mark: Mark, zebras: Iterable[float]) -> bool:
+    start, end = mark.span
+    return any(start - ZEBRA_LENGTH < s < end + ZEBRA_LENGTH for s in zebras)
 
 
 def _bays(site: Site, side: int) -> Iterator[Mark]:

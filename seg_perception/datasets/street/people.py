@@ -181,7 +181,7 @@ def _bicycle() -> list[Rod]:
         *(Rod(rim, 0.04, black) for rim in rims),
         Rod([rear, pedals, bar, seat, pedals], 0.035, paint),
         Rod([seat, rear], 0.03, paint),
-        Rod([front, (0.34, 0, 0.98)], 0.035, paint),
+        Rod([front, (0.34, 0.0, 0.98)], 0.035, paint),
         Rod([(0.36, -0.25, 1.0), (0.36, 0.25, 1.0)], 0.035, black),
         Rod([(-0.3, 0, 0.92), (-0.1, 0, 0.92)], 0.1, black),
     ]
@@ -200,6 +200,6 @@ def _riding(clothes: Clothes, phase: float) -> list[Rod]:
 
 
 def _shadow(stage: Stage, body: Body, height: float) -> FloatArray:
-    board = [(0, -0.2, 0), (0, 0.2, 0), (0, -0.2, height), (0, 0.2, height)]
-    board += [(-0.1, 0, 0), (0.1, 0, height)]
-    return stage.shadow(body.points(np.array(board)))
+    board = np.array([(0, -0.2), (0, 0.2), (-0.1, 0), (0.1, 0)])
+    corners = [np.insert(board, 2, z, axis=1) for z in (0.0, height)]
+    return stage.shadow(body.points(np.vstack(corners)))
