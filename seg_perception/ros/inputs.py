@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,6 +33,9 @@ IMAGE, COMPRESSED = "image", "image/compressed"
 LABELS, LANE_MASK = "evidence/labels", "evidence/lane_mask"
 SECOND_CAMERA = "second_camera"
 """Cause of a fault; the other causes are the names of the topics above."""
+
+STAMPS_KEPT = 32
+"""Images of each topic that are known again when they come by the other: about a second."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Inputs:
         self._manifest = manifest
         self._receiver = receiver
         self._camera: str | None = None
-        self._last_stamp: dict[str, int] = {}
+        self._stamps = {topic: deque[int](maxlen=STAMPS_KEPT) for topic in (IMAGE, COMPRESSED)}
         self._lost: dict[str, int] = {}
         self.last_image_s = time.monotonic()
         self.any_image = False
@@ -180,10 +184,9 @@ class Inputs:
 
     def _came_the_other_way(self, topic: str, stamp: int) -> bool:
         """Whether this image came by the other topic already, as image_transport sends both."""
-        self._last_stamp[topic] = stamp
-        return stamp != 0 and any(
-            other != topic and known == stamp for other, known in self._last_stamp.items()
-        )
+        self._stamps[topic].append(stamp)
+        other = COMPRESSED if topic == IMAGE else IMAGE
+        return stamp != 0 and stamp in self._stamps[other]
 
     def _notice_camera(self, camera: str, topic: str) -> None:
         before, self._camera = self._camera, camera

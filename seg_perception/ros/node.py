@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import rclpy
@@ -19,6 +20,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import (
@@ -42,13 +44,16 @@ NODE_NAME = "segmentation"
 EXECUTOR_THREADS = 4
 """For images, evidence, services and diagnostics, so that none waits for another."""
 
+LAST_WORDS = Duration(seconds=0.5)
+"""How long the end waits for someone to hear the last diagnostics."""
+
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
 class SegmentationNode(LifecycleNode):
     """Answers camera images with label maps; see docs of the topics in the README.
 
-    Spin it with a `MultiThreadedExecutor`, as `main` does: loading a model then blocks no service.
+    Spin it as `spinning` does, with several threads: loading a model then blocks no service.
 
     Raises:
         ConfigError: a parameter has a value that is none of those there are.
@@ -143,6 +148,7 @@ class SegmentationNode(LifecycleNode):
         """Release everything, whatever state the node is in; for after the executor has stopped."""
         if self._state != "finalized":
             self.trigger_shutdown()
+        self._publisher.wait_for_all_acked(LAST_WORDS)
         self.destroy_node()
 
     def _start(self) -> None:
@@ -161,10 +167,11 @@ class SegmentationNode(LifecycleNode):
         return FAILURE
 
     def _release(self, state: str) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        if self._session is not None:
+            self._session.close()
+        # The last words still tell what the session did.
         self._enter(state)
+        self._session = None
 
     def _snapshot(self, session: Session | None) -> Snapshot:
         if session is None:
@@ -207,23 +214,27 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
         rclpy.shutdown()
         return 1
-    _spin(node, stop)
+    with spinning(node):
+        stop.wait()
     node.close()
     rclpy.shutdown()
     return 0
 
 
-def _spin(node: SegmentationNode, stop: threading.Event) -> None:
-    """Spin in threads of its own, since Python runs signal handlers in the main thread only."""
-    executor = MultiThreadedExecutor(EXECUTOR_THREADS)
+@contextmanager
+def spinning(node: Node) -> Iterator[None]:
+    """Spin a node in threads of its own; Python runs signal handlers in the main thread only."""
+    executor = MultiThreadedExecutor(EXECUTOR_THREADS, context=node.context)
     executor.add_node(node)
     stopped: Future = Future()
     spinner = threading.Thread(target=executor.spin_until_future_complete, args=(stopped,))
     spinner.start()
-    stop.wait()
-    stopped.set_result(None)
-    spinner.join()
-    executor.shutdown()
+    try:
+        yield
+    finally:
+        stopped.set_result(None)
+        spinner.join()
+        executor.shutdown()
 
 
 if __name__ == "__main__":

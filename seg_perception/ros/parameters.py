@@ -123,12 +123,11 @@ class Settings:
         for parameter in parameters:
             if parameter.name not in known:
                 continue
-            field_ = known[parameter.name]
-            value = _value(parameter)
-            _check_one_of(field_, value)
-            if configured and value != getattr(self, field_.name):
-                _check_changeable(field_)
-            changes[field_.name] = value
+            setting = known[parameter.name]
+            value = _checked(setting, parameter.value)
+            if configured and value != getattr(self, setting.name):
+                _check_changeable(setting)
+            changes[setting.name] = value
         return replace(self, **changes)
 
 
@@ -156,14 +155,14 @@ def _descriptor(setting: Field[Any]) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(description=about["description"])
     if about["fixed"]:
         descriptor.additional_constraints = "Read when the node is configured."
-    if about["between"] is not None:
+    if isinstance(setting.default, float):
         lowest, highest = about["between"]
-        if isinstance(setting.default, int):
-            descriptor.integer_range = [IntegerRange(from_value=lowest, to_value=highest, step=1)]
-        else:
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=lowest, to_value=highest)
-            ]
+        # ROS takes "10" for no DOUBLE and refuses it, so the type is checked in `_number`.
+        descriptor.dynamic_typing = True
+        descriptor.floating_point_range = [FloatingPointRange(from_value=lowest, to_value=highest)]
+    elif about["between"] is not None:
+        lowest, highest = about["between"]
+        descriptor.integer_range = [IntegerRange(from_value=lowest, to_value=highest, step=1)]
     return descriptor
 
 
@@ -171,17 +170,26 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _value(parameter: Parameter) -> Any:
-    value = parameter.value
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _check_one_of(setting: Field[Any], value: Any) -> None:
+def _checked(setting: Field[Any], value: Any) -> Any:
+    """A parameter's value as the field has it; ROS itself checks all types but DOUBLE."""
     allowed = setting.metadata["one_of"]
     if allowed and value not in allowed:
         raise ConfigError(
             f"{parameter_name(setting)} is {value!r}: use one of {', '.join(allowed)}"
         )
+    if isinstance(setting.default, float):
+        return _number(setting, value)
+    return tuple(value) if isinstance(setting.default, tuple) else value
+
+
+def _number(setting: Field[Any], value: Any) -> float:
+    lowest, highest = setting.metadata["between"]
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and lowest <= value <= highest):
+        raise ConfigError(
+            f"{parameter_name(setting)} is {value!r}: give a number from {lowest:g} to {highest:g}"
+        )
+    return float(value)
 
 
 def _check_changeable(setting: Field[Any]) -> None:

@@ -1,0 +1,247 @@
+"""Transitions really create and release, failures say why, signals end the node cleanly."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+from lifecycle_msgs.msg import Transition
+from rclpy.context import Context
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros_client import NODE, Client, NodeProcess, to_time, wait_for
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from tiny_bundle import TINY_CLASSES, color_image, write_tiny_bundle
+
+from seg_perception.classes import ClassInfo
+from seg_perception.errors import RunnerError
+from seg_perception.ros import session
+from seg_perception.ros.diagnostics import ERROR, OK, WARN
+from seg_perception.ros.messages import from_array, to_label_map
+from seg_perception.ros.node import SegmentationNode, spinning
+from seg_perception.runtime.bundle import Bundle, load_bundle
+
+pytestmark = pytest.mark.ros
+
+LABELS = np.tile(np.arange(4, dtype=np.uint8), (24, 8))
+IMAGE = color_image(LABELS, TINY_CLASSES)
+OUTPUTS = ("mask", "confidence", "entropy", "overlay", "overlay/compressed", "label_info")
+FAST = {"diagnostics_period": 0.1}
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path, client: Client) -> Iterator[NodeProcess]:
+    """The node without a model, waiting for transitions."""
+    client.start_afresh()
+    parameters = {**FAST, "bundle": tmp_path / "nowhere", "autostart": False}
+    with NodeProcess(tmp_path, parameters) as process:
+        client.wait_for_report(lambda report: report.state == "unconfigured", "the node")
+        yield process
+        assert process.stop() == 0
+
+
+def outputs(client: Client) -> set[str]:
+    """Outputs of the node that exist."""
+    return {name for name in OUTPUTS if client.node.count_publishers(f"/{NODE}/{name}")}
+
+
+def listens(client: Client) -> bool:
+    """Whether the node subscribes images."""
+    return client.node.count_subscribers("/image") > 0
+
+
+def test_a_life(by_hand: NodeProcess, bundle: Path, tmp_path: Path, client: Client) -> None:
+    assert client.report.level == WARN
+    assert f"ros2 lifecycle set /{NODE} configure" in client.report.message
+    assert outputs(client) == set()
+
+    assert not client.transit(Transition.TRANSITION_CONFIGURE)
+    report = client.wait_for_report(lambda report: report.level == ERROR, "the failure to be told")
+    assert "nowhere is no bundle" in report.message
+    assert client.state() == "unconfigured"
+
+    assert client.set_parameter("bundle", str(bundle)).successful
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    client.wait(lambda: outputs(client) == set(OUTPUTS), "topics of answers")
+    assert not listens(client)
+    report = client.wait_for_report(lambda report: report.state == "inactive", "inactive")
+    assert (report.level, report.values["bundle"]) == (WARN, str(bundle))
+    assert f"ros2 lifecycle set /{NODE} activate" in report.message
+
+    for _ in range(2):
+        assert client.transit(Transition.TRANSITION_ACTIVATE)
+        np.testing.assert_array_equal(client.labels(IMAGE), LABELS)
+        assert client.transit(Transition.TRANSITION_DEACTIVATE)
+        client.wait(lambda: not listens(client), "no subscription any more")
+
+    assert client.transit(Transition.TRANSITION_CLEANUP)
+    client.wait(lambda: outputs(client) == set(), "no topics of answers any more")
+
+    swapped = (ClassInfo(0, "road", (255, 0, 0)), ClassInfo(1, "sky", (0, 0, 255)))
+    other = write_tiny_bundle(tmp_path / "other", height=12, width=16, classes=swapped)
+    assert client.set_parameter("bundle", str(other)).successful
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    assert client.transit(Transition.TRANSITION_ACTIVATE)
+    labels = (LABELS % 2)[:12, :16]
+    np.testing.assert_array_equal(client.labels(color_image(labels, swapped)), labels)
+
+    assert client.transit(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    client.wait_for_report(lambda report: report.state == "finalized", "the end")
+    assert outputs(client) == set()
+    assert client.state() == "finalized"
+
+
+def test_a_model_without_code_and_road_runs_without_evidence(
+    by_hand: NodeProcess, tmp_path: Path, client: Client
+) -> None:
+    classes = (ClassInfo(0, "floor", (255, 0, 0)), ClassInfo(1, "wall", (0, 0, 255)))
+    indoor = write_tiny_bundle(tmp_path / "indoor", classes=classes, code_size=0)
+    assert client.set_parameter("bundle", str(indoor)).successful
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    assert client.transit(Transition.TRANSITION_ACTIVATE)
+    np.testing.assert_array_equal(client.labels(color_image(LABELS % 2, classes)), LABELS % 2)
+    assert client.node.count_subscribers("/evidence/labels") == 0
+
+
+def test_classes_that_lanes_cannot_lie_on_mute_only_the_lanes(
+    by_hand: NodeProcess, bundle: Path, client: Client
+) -> None:
+    assert client.set_parameter("bundle", str(bundle)).successful
+    assert client.set_parameter("evidence.lane_mask.classes", ["lawn"]).successful
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    assert client.transit(Transition.TRANSITION_ACTIVATE)
+    report = client.fresh_report()
+    assert "unknown class 'lawn'" in report.values["faults.evidence/lane_mask.last"]
+    np.testing.assert_array_equal(client.labels(IMAGE), LABELS)
+    assert client.node.count_subscribers("/evidence/lane_mask") == 0
+    assert client.node.count_subscribers("/evidence/labels") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_in_the_middle_of_frames_ends_cleanly(
+    number: signal.Signals, tmp_path: Path, client: Client
+) -> None:
+    # Large enough that the model is at work nearly all the time.
+    slow = write_tiny_bundle(tmp_path / "slow", height=480, width=640)
+    client.start_afresh()
+    image = from_array(IMAGE, "rgb8", Header(frame_id="front"))
+    with NodeProcess(tmp_path, {**FAST, "bundle": slow, "self_test": False}) as process:
+
+        def flood() -> bool:
+            image.header.stamp = to_time(client.stamp())
+            client.send("image", image)
+            return client.report is not None and client.report.count("frames.dropped") > 5
+
+        client.wait(flood, "more images than the model can answer")
+        assert process.stop(number) == 0
+        assert "Traceback" not in process.log.read_text()
+    report = client.wait_for_report(lambda report: report.state == "finalized", "last words")
+    assert report.count("frames.answered") > 0
+
+
+def test_signal_while_loading_ends_cleanly(tmp_path: Path, client: Client) -> None:
+    large = write_tiny_bundle(tmp_path / "large", height=480, width=640)
+    client.start_afresh()
+    with NodeProcess(tmp_path, {**FAST, "bundle": large}) as process:
+        client.wait(lambda: NODE in client.node.get_node_names(), "the node to appear")
+        assert process.stop() == 0
+        assert "Traceback" not in process.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("overlay_alpha", "7.5", "overlay_alpha"),
+        ("runner", "abacus", "runner is 'abacus': use one of auto"),
+        ("threads", "many", "threads"),
+    ],
+)
+def test_parameter_without_sense_ends_the_start_with_the_reason(
+    name: str, value: str, said: str, tmp_path: Path
+) -> None:
+    with NodeProcess(tmp_path, {name: value}) as process:
+        assert process.wait() == 1
+        log = process.log.read_text()
+    assert said in log
+    assert "Traceback" not in log
+
+
+@pytest.fixture
+def inner(bundle: Path, client: Client) -> Iterator[SegmentationNode]:
+    """The node in this process, spun as `main` does."""
+    client.start_afresh()
+    context = Context()
+    rclpy.init(context=context)
+    given = {"bundle": str(bundle), "autostart": False, **FAST}
+    overrides = [Parameter(name, value=value) for name, value in given.items()]
+    node = SegmentationNode(context=context, parameter_overrides=overrides)
+    with spinning(node):
+        yield node
+    node.close()
+    context.try_shutdown()
+
+
+def perceiver_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "perceiver"]
+
+
+def test_cleanup_releases_model_and_threads(inner: SegmentationNode) -> None:
+    sessions = []
+    for _ in range(3):
+        assert inner.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert inner.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        assert len(perceiver_threads()) == 1
+        runner = inner._session.runner
+        sessions.append(weakref.ref(inner._session))
+        assert inner.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+        assert perceiver_threads() == []
+        assert inner.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+        with pytest.raises(RunnerError, match="closed"):
+            runner.run({"image": IMAGE[None]})
+    # The executor holds on to the last subscriptions for a few more rounds.
+    wait_for(lambda: gc.collect() >= 0 and not any(session() for session in sessions), 10.0)
+    assert [session() for session in sessions] == [None, None, None]
+
+
+def test_loading_blocks_no_service(
+    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def slow(path: Path) -> Bundle:
+        go_on.wait(30.0)
+        return load_bundle(path)
+
+    monkeypatch.setattr(session, "load_bundle", slow)
+    loader = threading.Thread(target=lambda: client.transit(Transition.TRANSITION_CONFIGURE))
+    loader.start()
+    client.wait(lambda: client.state() == "configuring", "the transition to begin")
+    assert client.set_parameter("overlay_alpha", 0.25).successful
+    assert not client.set_parameter("bundle", "/elsewhere").successful
+    report = client.wait_for_report(lambda report: report.state == "configuring", "diagnostics")
+    assert (report.level, report.message) == (OK, "loading the model")
+    go_on.set()
+    loader.join()
+    assert client.state() == "inactive"
+
+
+def test_whatever_a_runtime_raises_the_node_lives_to_tell_it(
+    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "load_bundle", lambda path: 1 / 0)
+        assert inner.trigger_configure() == TransitionCallbackReturn.FAILURE
+        report = client.wait_for_report(lambda report: report.level == ERROR, "the error")
+        assert "ZeroDivisionError" in report.message
+    assert inner.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert inner.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    answer: Image = client.ask(from_array(IMAGE, "rgb8", Header()))
+    np.testing.assert_array_equal(to_label_map(answer), LABELS)
