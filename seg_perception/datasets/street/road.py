@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 
 STEP = 1.0
 BEHIND = 60.0
-SIGHT = 260.0
+SIGHT = 210.0
 
 
 @dataclass(frozen=True)

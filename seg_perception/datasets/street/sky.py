@@ -15,7 +15,7 @@ from seg_perception.datasets.street.texture import to_image
 
 Array = NDArray[np.float32]
 
-SKYLINE_DISTANCE = 250.0
+SKYLINE_DISTANCE = 210.0
 SKYLINE_STEPS = 4096
 CLOUD_TEXELS = 60.0  # of the noise tile per unit of height: decides how large clouds are
 
