@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+from tiny_training import tiny_recipe
+
+from training.objectives import OBJECTIVES
+from training.recipe import load_recipe, override, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_say_why_and_can_be_run(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert len(recipe.why) > 100
+    assert {stage.objective for stage in recipe.stages} <= set(OBJECTIVES)
+    names = [stage.name for stage in recipe.stages]
+    assert len(set(names)) == len(names)
+    assert all(recipe.stage(name).name == name for name in names)
+
+
+def test_an_unknown_recipe_lists_those_there_are() -> None:
+    with pytest.raises(KeyError, match=r"no recipe 'nope'; there are: .*camvid_code"):
+        load_recipe("nope")
+
+
+def test_an_unknown_stage_lists_those_there_are() -> None:
+    with pytest.raises(KeyError, match=r"no stage 'nope' in recipe 'tiny': .*code_solver"):
+        tiny_recipe().stage("nope")
+
+
+def test_fields_are_overridden_by_path_and_keep_their_type() -> None:
+    assignments = (
+        "seed=3",
+        "data.leave_out=0001TP,0006R0",
+        "code.conditioning=concat",
+        "unary.width=6",
+        "code_solver.epochs=7",
+        "code_solver.augmentation.crop=16,24",
+        "code_solver.learning_rate=1e-4",
+        "code_solver.options.harm=2.5",
+    )
+    recipe = override(tiny_recipe(), assignments)
+    assert recipe.seed == 3
+    assert recipe.data.leave_out == ("0001TP", "0006R0")
+    assert recipe.code is not None
+    assert recipe.code.conditioning == "concat"
+    stage = recipe.stage("code_solver")
+    assert (stage.epochs, stage.learning_rate) == (7, 1e-4)
+    assert stage.augmentation.crop == (16, 24)
+    assert stage.options == {"harm": 2.5}
+    assert recipe.stage("code_vae") == tiny_recipe().stage("code_vae")
+
+
+def test_a_word_that_is_both_stage_and_field_is_told_apart_by_what_follows() -> None:
+    """`unary` is a stage of the tiny recipe and the size of its network."""
+    recipe = override(tiny_recipe(), ("unary.epochs=9", "unary.width=8"))
+    assert recipe.stage("unary").epochs == 9
+    assert recipe.unary.width == 8
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("sed=3", "Recipe has no field 'sed'; it has: .*seed"),
+        ("code.nope=3", "CodeConfig has no field 'nope'; it has: .*conditioning"),
+        ("code_vae.nope=3", "Stage has no field 'nope'; it has: .*epochs"),
+        ("seed.nope=3", "int has no field 'nope'"),
+    ],
+)
+def test_an_unknown_field_lists_those_there_are(assignment: str, message: str) -> None:
+    with pytest.raises(KeyError, match=message):
+        override(tiny_recipe(), (assignment,))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("seed", "not of the form field=value"),
+        ("seed=three", "three"),
+        ("code=concat", "set single fields, of .*conditioning"),
+        ("code.likelihood=hinge", "use 'cross_entropy' or 'squared'"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(assignment: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        override(tiny_recipe(), (assignment,))
