@@ -166,6 +166,7 @@ def test_installs_every_module_and_nothing_of_training_or_test(installed: set[st
 def test_installs_exactly_these_resources(installed: set[str]) -> None:
     resources = {name for name in installed if not name.endswith(".py") or "launch" in name}
     assert {name for name in resources if ".dist-info/" not in name} == {
+        "seg_perception/evaluation/report.html.jinja",
         "share/ament_index/resource_index/packages/seg_perception",
         "share/seg_perception/package.xml",
         "share/seg_perception/config/segmentation.yaml",
