@@ -83,7 +83,7 @@ def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Pat
     """
     if size[0] % 8 or size[1] % 8:
         raise ValueError(f"size {size} must be multiples of 8: the solve works on cells of 8 x 8")
-    graph = (CodeGraph if model.code else UnaryGraph)(exportable(model), size)
+    graph = (CodeGraph if model.code else UnaryGraph)(exportable(model), size).eval()
     code_size = model.code.size(*size) if model.code else 0
     inputs = input_specs(*size, len(about.classes), code_size, MAX_SETS)
     out.parent.mkdir(parents=True, exist_ok=True)
