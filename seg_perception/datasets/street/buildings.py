@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from seg_perception.datasets.street.facade import (
     GROUND_STOREY,
@@ -62,65 +62,72 @@ class Building:
         return self.start, self.end
 
     def draw(self, stage: Stage) -> None:
-        """Roof, chimney and gable, front, and the shop's name."""
+        """Roof and chimney, gable, front, and the shop's name."""
         d = self.side * self.front
         near, far = stage.spot(self.start, d), stage.spot(self.end, d)
         back = stage.spot(self.start, self.side * (self.front + self.depth))
-        self._draw_shell(stage, near, far, back)
-        light = (stage.light.factor(_unit(near - back)) * self.facade.shade).tolist()
-        down = np.array([0, 0, -self.facade.height])
-        start, across = (far, near - far) if self.side < 0 else (near, far - near)
-        front = front_texture(self.facade, stage.light.lamps)
-        stage.canvas.surface(start - down, across, down, front, BUILDING, light)
-        if self.facade.ground_floor == "shop" and near[0] < SIGNS_WITHIN:
-            corner = raised(start + 0.06 * across, GROUND_STOREY - 0.12)
-            down = np.array([0, 0, -FASCIA])
-            board = sign_texture(self.facade)
-            stage.canvas.surface(corner, 0.88 * across, down, board, SIGN, light)
+        if self.roof is not None:
+            self._draw_roof(stage, near, far, back)
+        if self.neighbour < self.facade.height and near[0] > 0:
+            self._draw_gable(stage, near, far, back)
+        self._draw_front(stage, near, far, stage.light.factor(_unit(near - back)))
 
-    def _draw_shell(
+    def _draw_roof(self, stage: Stage, near: FloatArray, far: FloatArray, back: FloatArray) -> None:
+        """The slope above the front, and a chimney behind its ridge."""
+        half, along, roof = (back - near) / 2, far - near, self.roof or self.facade.wall
+        eaves = raised(near, self.facade.height)
+        ridge = raised(eaves + half, self.pitch)
+        foot = raised(ridge + (0.12 + 0.007 * (self.facade.seed % 100)) * along, -0.4)
+        chimney = foot + CHIMNEY @ np.stack([_unit(along), (0, 0, 1)])
+        shade = np.multiply(self.facade.wall, 0.8)
+        _draw_flat(stage, chimney, shade, stage.light.factor(_unit(-along)))
+        light = stage.light.factor(_unit(raised(-self.pitch * half, float(half @ half))))
+        if near[0] < TEXTURED_WITHIN:
+            tiles = roof_texture(roof)
+            stage.canvas.surface(ridge, along, eaves - ridge, tiles, BUILDING, light.tolist())
+        else:
+            slope = np.array([eaves, ridge, ridge + along, eaves + along])
+            _draw_flat(stage, slope, roof, light)
+
+    def _draw_gable(
         self, stage: Stage, near: FloatArray, far: FloatArray, back: FloatArray
     ) -> None:
-        """What is behind the front, flat where it is far away."""
-        canvas, close = stage.canvas, near[0] < TEXTURED_WITHIN
-        half, height = (back - near) / 2, self.facade.height
-        ridge = raised(near + half, height + self.pitch)
-        eaves, top = raised(near, height), raised(back, height)
-        gable_light = stage.light.factor(_unit(near - far)) * self.facade.shade
-        slope_light = stage.light.factor(_unit(raised(-self.pitch * half, float(half @ half))))
-        shapes = []
-        if self.roof is not None:
-            along = far - near
-            foot = raised(ridge + (0.12 + 0.007 * (self.facade.seed % 100)) * along, -0.4)
-            chimney = foot + CHIMNEY @ np.stack([_unit(along), (0, 0, 1)])
-            shapes = [
-                (chimney, 0.8 * gable_light * self.facade.wall),
-                (np.array([eaves, ridge, ridge + along, eaves + along]), slope_light * self.roof),
-            ]
-        if self.neighbour < height and near[0] > 0:
-            wall = np.array([near, back, top, ridge, eaves])
-            shapes.append((wall, gable_light * self.facade.wall))
-        if not shapes:
-            return
-        starts = np.cumsum([0, *(len(corners) for corners, _ in shapes[:-1])]).tolist()
-        outlines = canvas.outlines(np.concatenate([corners for corners, _ in shapes]), starts)
-        for outline, (_, color) in zip(outlines, shapes, strict=True):
-            if outline is not None:
-                canvas.face(outline, np.minimum(color, 255).tolist(), BUILDING)
-        if close and self.roof is not None:
-            tiles = roof_texture(self.roof)
-            canvas.surface(ridge, far - near, eaves - ridge, tiles, BUILDING, slope_light.tolist())
-        if close and self.neighbour < height and near[0] > 0:
-            start, across = (back, near - back) if self.side > 0 else (near, back - near)
-            side_wall = front_texture(gable(self.facade, self.depth), lamps=False)
-            down = np.array([0, 0, -height])
-            canvas.surface(start - down, across, down, side_wall, BUILDING, gable_light.tolist())
+        """The wall that looks towards us."""
+        light = stage.light.factor(_unit(near - far)) * self.facade.shade
+        eaves, top = raised(near, self.facade.height), raised(back, self.facade.height)
+        ridge = raised((eaves + top) / 2, self.pitch)
+        _draw_flat(stage, np.array([near, back, top, ridge, eaves]), self.facade.wall, light)
+        if near[0] < TEXTURED_WITHIN:
+            start, across = (top, near - back) if self.side > 0 else (eaves, back - near)
+            wall = front_texture(gable(self.facade, self.depth), lamps=False)
+            stage.canvas.surface(start, across, near - eaves, wall, BUILDING, light.tolist())
+
+    def _draw_front(
+        self, stage: Stage, near: FloatArray, far: FloatArray, light: FloatArray
+    ) -> None:
+        tint = (light * self.facade.shade).tolist()
+        start, across = (far, near - far) if self.side < 0 else (near, far - near)
+        down = np.array([0, 0, -self.facade.height])
+        front = front_texture(self.facade, stage.light.lamps)
+        stage.canvas.surface(start - down, across, down, front, BUILDING, tint)
+        if self.facade.ground_floor == "shop" and near[0] < SIGNS_WITHIN:
+            corner = raised(start + 0.06 * across, GROUND_STOREY - 0.12)
+            down, board = np.array([0, 0, -FASCIA]), sign_texture(self.facade)
+            stage.canvas.surface(corner, 0.88 * across, down, board, SIGN, tint)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of its walls, as far as the eaves."""
         near, far = self.side * self.front, self.side * (self.front + self.depth)
         base = np.array([stage.spot(s, d) for s in (self.start, self.end) for d in (near, far)])
         return [stage.shadow(np.vstack([base, raised(base, self.facade.height)]))]
+
+
+def _draw_flat(stage: Stage, corners: FloatArray, color: ArrayLike, light: FloatArray) -> None:
+    """A plain part of the building; `light` RGB factors."""
+    outline = stage.canvas.outline(corners)
+    if outline is not None:
+        lit = np.minimum(np.multiply(color, light), 255).tolist()
+        stage.canvas.face(outline, lit, BUILDING)
 
 
 def _unit(vector: FloatArray) -> FloatArray:

@@ -6,9 +6,9 @@ pixel. Points are in the vehicle frame of `Camera`, metres; colours are RGB, 0 t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import ceil, floor
 
 import cv2
@@ -335,6 +335,11 @@ class Canvas:
         np.copyto(self.labels[box.window], np.uint8(label), where=mask)
         np.copyto(self.depth[box.window], depth, where=mask, casting="same_kind")
         covered[:] = 0
+
+
+def starts_of(pieces: Sequence[Sized]) -> list[int]:
+    """Where each piece begins once they are all joined."""
+    return list(accumulate((len(piece) for piece in pieces[:-1]), initial=0))
 
 
 def fill(image: Image, outline: Outline, color: Color) -> None:

@@ -6,29 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.datasets.sample import Camera, Sample
-from seg_perception.datasets.street.along import Along
 from seg_perception.datasets.street.canvas import Canvas
-from seg_perception.datasets.street.furnish import furnish
+from seg_perception.datasets.street.layout import lay_out
 from seg_perception.datasets.street.lens import random_lens
 from seg_perception.datasets.street.light import random_light
-from seg_perception.datasets.street.paving import crossings, pave
-from seg_perception.datasets.street.plots import build
 from seg_perception.datasets.street.road import SIGHT, MiddleLine, Pose
 from seg_perception.datasets.street.site import (
-    Stretch,
     random_character,
     random_section,
     random_site,
 )
 from seg_perception.datasets.street.sky import Sky
-from seg_perception.datasets.street.stage import Stage, Thing, far_to_near
-from seg_perception.datasets.street.traffic import traffic
+from seg_perception.datasets.street.stage import Stage, far_to_near
 
 FloatArray = NDArray[np.float64]
 
 LANE_FROM, LANE_TO, LANE_STEP = 2.0, 60.0, 2.0
 PASSED = 3.0  # metres behind the camera, after which nothing of a thing is seen
-SHADOWS_TO = 90.0
+SHADOWS_FROM, SHADOWS_TO = 25.0, 90.0
 
 
 class Drive:
@@ -58,16 +53,7 @@ class Drive:
         self._road = MiddleLine(length, rng.uniform(0, 1 / 110), rng)
         self._sky = Sky(self._camera, self._light, rng)
         site = random_site(self._section, random_character(rng), length + SIGHT, rng)
-        zebras = crossings(site)
-        standing: list[Thing] = []
-        lawns: list[Stretch] = []
-        for side in (1, -1):
-            built, green = build(site, side)
-            lawns += green
-            standing += [*built, *furnish(site, side, zebras)]
-        self._ground = pave(site, lawns, zebras)
-        self._standing = Along((thing.reach(0.0), thing) for thing in standing)
-        self._moving = list(traffic(site, self._speed, duration, self._light.lamps, zebras))
+        self._layout = lay_out(site, self._speed, duration, self._light.lamps)
 
     def frame(self, index: int) -> Sample:
         """Render frame `index`, without need of those before it."""
@@ -76,9 +62,9 @@ class Drive:
         stage = Stage(
             Canvas(self._camera), self._road, ego, self._light.seen_from(ego.heading), time_s
         )
-        things = self._in_sight(ego.s, time_s)
+        things = self._layout.between(ego.s - PASSED, ego.s + SIGHT - 20, time_s)
         self._sky.draw(stage.canvas, ego.heading, stage.light)
-        self._ground.draw(stage, self._shadows(things, stage))
+        self._layout.ground.draw(stage, self._shadows(stage))
         for thing in far_to_near(things, time_s):
             thing.draw(stage)
         left, right = self._lane_borders(ego)
@@ -100,22 +86,13 @@ class Drive:
         yaw = float(0.06 * np.cos(0.5 * time_s) / self._speed)
         return self._road.pose(self._speed * time_s, self._section.ego_center + sway, yaw)
 
-    def _in_sight(self, s: float, time_s: float) -> list[Thing]:
-        near, far = s - PASSED, s + SIGHT - 20
-        moving = [
-            thing
-            for thing in self._moving
-            for start, end in [thing.reach(time_s)]
-            if end > near and start < far
-        ]
-        return self._standing.between(near, far) + moving
-
-    def _shadows(self, things: list[Thing], stage: Stage) -> list[FloatArray]:
+    def _shadows(self, stage: Stage) -> list[FloatArray]:
+        """Outlines of the shadows that can be seen, also of what we have passed."""
         if not stage.light.has_shadows:
             return []
-        behind = self._standing.between(stage.ego.s - 25, stage.ego.s - PASSED)
-        near = [t for t in things if t.reach(stage.time_s)[0] < stage.ego.s + SHADOWS_TO]
-        return [outline for thing in (*near, *behind) for outline in thing.shadows(stage)]
+        start, end = stage.ego.s - SHADOWS_FROM, stage.ego.s + SHADOWS_TO
+        things = self._layout.between(start, end, stage.time_s)
+        return [outline for thing in things for outline in thing.shadows(stage)]
 
     def _lane_borders(self, ego: Pose) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Left and right border of the ego lane, [N, 3] metres, vehicle frame."""

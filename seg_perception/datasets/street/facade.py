@@ -67,20 +67,15 @@ def random_facade(
 ) -> Facade:
     """A front of the given size in metres."""
     modern = ground_floor == "office"
-    material = (
-        "concrete" if modern else str(rng.choice(["brick", "render", "stone"], p=[0.5, 0.35, 0.15]))
-    )
-    wall = WALLS[material][rng.integers(len(WALLS[material]))]
-    window = (
-        (rng.uniform(1.6, 2.6), rng.uniform(1.5, 2.0))
-        if modern
-        else (rng.uniform(0.9, 1.4), rng.uniform(1.3, 1.9))
-    )
+    materials = ["concrete"] if modern else ["brick"] * 3 + ["render"] * 2 + ["stone"]
+    wide, high = ((1.6, 2.6), (1.5, 2.0)) if modern else ((0.9, 1.4), (1.3, 1.9))
+    material = materials[rng.integers(len(materials))]
+    window = rng.uniform(*wide), rng.uniform(*high)
     return Facade(
         width=width,
         height=height,
         material=material,
-        wall=wall,
+        wall=WALLS[material][rng.integers(len(WALLS[material]))],
         trim=TRIMS[rng.integers(len(TRIMS))],
         paint=PAINTS[rng.integers(len(PAINTS))],
         shade=rng.uniform(0.88, 1.1),
@@ -142,13 +137,12 @@ class _Painter:
 
     def _bands(self, ground: float) -> None:
         """Cornice, string course above the ground floor, plinth."""
+        width, wall = self._facade.width, self._facade.wall
         trim = _scaled(self._facade.trim, 0.9)
-        self._rectangle(0, 0, self._facade.width, 0.28, trim)
-        self._rectangle(0, 0.28, self._facade.width, 0.08, _scaled(self._facade.wall, 0.6))
-        self._rectangle(0, ground - 0.15, self._facade.width, 0.15, trim)
-        self._rectangle(
-            0, self._facade.height - 0.4, self._facade.width, 0.4, _scaled(self._facade.wall, 0.7)
-        )
+        self._rectangle(0, 0, width, 0.28, trim)
+        self._rectangle(0, 0.28, width, 0.08, _scaled(wall, 0.6))
+        self._rectangle(0, ground - 0.15, width, 0.15, trim)
+        self._rectangle(0, self._facade.height - 0.4, width, 0.4, _scaled(wall, 0.7))
 
     def _window(self, x: float, y: float, width: float, height: float) -> None:
         trim = self._facade.trim

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.street.canvas import starts_of
 from seg_perception.datasets.street.labels import BUILDING, FENCE, POLE, SIGN
 from seg_perception.datasets.street.noise import noise_patch
 from seg_perception.datasets.street.stage import BORDER, PAVEMENT, Body, Stage, raised
@@ -26,7 +27,14 @@ SMALLEST = 4.0  # pixels a metre
 
 @dataclass(frozen=True)
 class LampPost:
-    """A street lamp; `side` 1 = on the left, its arm reaches over the road."""
+    """A street lamp.
+
+    Attributes:
+        s, d: of its foot, road coordinates.
+        side: 1 = left of the road, -1 = right; its arm reaches over the road.
+        height: metres.
+        color: of the post.
+    """
 
     s: float
     d: float
@@ -60,7 +68,12 @@ class LampPost:
 
 @dataclass(frozen=True)
 class Bollard:
-    """A short post at the kerb."""
+    """A short post at the kerb.
+
+    Attributes:
+        s, d: of its foot, road coordinates.
+        color: of the post.
+    """
 
     s: float
     d: float
@@ -87,7 +100,13 @@ class Bollard:
 
 @dataclass(frozen=True)
 class TrafficSign:
-    """A sign on a post; `kind` is a key of `PLATES`."""
+    """A sign on a post.
+
+    Attributes:
+        s, d: of its foot, road coordinates.
+        kind: key of `PLATES`.
+        height: of the plate's middle, metres.
+    """
 
     s: float
     d: float
@@ -117,7 +136,13 @@ class TrafficSign:
 
 @dataclass(frozen=True)
 class TrafficLight:
-    """Three lamps on a post, green for `green` of every 20 seconds, from `offset` on."""
+    """Three lamps on a post, in turns of 20 seconds.
+
+    Attributes:
+        s, d: of its foot, road coordinates.
+        green: for how many seconds of each turn it is green.
+        offset: how many seconds into a turn it is at time 0.
+    """
 
     s: float
     d: float
@@ -156,7 +181,17 @@ class TrafficLight:
 
 @dataclass(frozen=True)
 class Fence:
-    """A fence along the road; `kind` is railing, boards or wall (a wall counts as building)."""
+    """A fence along the road.
+
+    Attributes:
+        start, end: s in metres.
+        side: 1 = left of the road, -1 = right.
+        distance: from the middle line, metres.
+        height: metres.
+        kind: railing, boards, or wall (which counts as building, as in CamVid).
+        color: of it.
+        layer: as of `Thing`.
+    """
 
     start: float
     end: float
@@ -264,8 +299,8 @@ def _draw_plate(
     stage: Stage, body: Body, layers: Sequence[FloatArray], colors: Sequence[Sequence[float]]
 ) -> None:
     """Draw flat shapes one upon the other; the first is the largest."""
-    starts = np.cumsum([0, *(len(layer) for layer in layers[:-1])]).tolist()
-    outlines = stage.canvas.outlines(body.points(np.concatenate(layers)), starts)
+    points = body.points(np.concatenate(layers))
+    outlines = stage.canvas.outlines(points, starts_of(layers))
     if outlines[0] is not None:
         stage.canvas.face(outlines[0], colors[0], SIGN)
         for outline, color in zip(outlines[1:], colors[1:], strict=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.street.canvas import Image, fill
+from seg_perception.datasets.street.canvas import Image, fill, starts_of
 from seg_perception.datasets.street.road import Section
 from seg_perception.datasets.street.stage import Stage
 
@@ -88,7 +88,7 @@ def draw_marks(mask: Image, marks: Sequence[Mark], stage: Stage) -> None:
     if not marks:
         return
     s, d = (np.concatenate([getattr(mark, axis) for mark in marks]) for axis in "sd")
-    starts = np.cumsum([0, *(len(mark.s) for mark in marks[:-1])]).tolist()
+    starts = starts_of([mark.s for mark in marks])
     points = stage.road.in_vehicle(s, d, stage.ego)
     for mark, outline in zip(marks, stage.canvas.outlines(points, starts), strict=True):
         if outline is not None:

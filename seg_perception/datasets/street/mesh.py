@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_perception.datasets.street.canvas import Color, Outline
+from seg_perception.datasets.street.canvas import Color, Outline, starts_of
 from seg_perception.datasets.street.stage import Body, Stage
 
 FloatArray = NDArray[np.float64]
@@ -72,17 +72,17 @@ class Mesh:
         eye = body.eye(stage.canvas.camera.height_m)
         facing = self._normals @ eye > self._offsets
         shown = np.flatnonzero(facing & (self._from_pixels <= size)).tolist()
-        points = body.points(np.concatenate([self._faces[i].corners for i in shown]))
-        starts = np.cumsum([0, *(len(self._faces[i].corners) for i in shown[:-1])]).tolist()
+        faces = [self._faces[i] for i in shown]
+        corners = [face.corners for face in faces]
+        points = body.points(np.concatenate(corners))
+        outlines = stage.canvas.outlines(points, starts_of(corners))
         light = stage.light.factor(body.directions(self._normals[shown])).tolist()
         seen = []
-        for i, factor, outline in zip(
-            shown, light, stage.canvas.outlines(points, starts), strict=True
-        ):
+        for face, factor, outline in zip(faces, light, outlines, strict=True):
             if outline is not None:
-                part = self._faces[i].part
-                color = colors[part] if part in shining else _lit(colors[part], factor)
-                seen.append((outline, color, self._faces[i].solid))
+                color = colors[face.part]
+                lit = color if face.part in shining else _lit(color, factor)
+                seen.append((outline, lit, face.solid))
         _draw(stage, seen, size < FLAT_BELOW, label)
 
 

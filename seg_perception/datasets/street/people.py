@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.datasets.street.canvas import starts_of
 from seg_perception.datasets.street.labels import BICYCLIST, PEDESTRIAN
 from seg_perception.datasets.street.stage import PAVEMENT, ROADWAY, Body, Stage, raised
 
@@ -129,7 +130,7 @@ def _draw(
     if stage.pixels_per_metre(body) * TALL < UNSEEN_BELOW:
         return
     joints = np.array([joint for rod in rods for joint in rod.joints]) * size
-    starts = np.cumsum([0, *(len(rod.joints) for rod in rods[:-1])]).tolist()
+    starts = starts_of([rod.joints for rod in rods])
     colors = [stage.lit(rod.color) for rod in rods]
     points = raised(body.points(joints), ground)
     stage.canvas.rods(points, starts, [rod.diameter * size for rod in rods], colors, label)

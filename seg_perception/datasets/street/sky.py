@@ -11,11 +11,11 @@ from seg_perception.datasets.street.canvas import Canvas
 from seg_perception.datasets.street.labels import BUILDING, SKY, TREE
 from seg_perception.datasets.street.light import Light
 from seg_perception.datasets.street.noise import SIZE, noise_patch, noise_tile, sample_tile
+from seg_perception.datasets.street.road import SIGHT
 from seg_perception.datasets.street.texture import to_image
 
 Array = NDArray[np.float32]
 
-SKYLINE_DISTANCE = 210.0
 SKYLINE_STEPS = 4096
 CLOUD_TEXELS = 60.0  # of the noise tile per unit of height: decides how large clouds are
 
@@ -24,22 +24,21 @@ class Sky:
     """Sky and skyline of one drive; both turn as the vehicle does."""
 
     def __init__(self, camera: Camera, light: Light, rng: np.random.Generator) -> None:
-        self._light = light
         self._offset = rng.uniform(0, SIZE, 2).astype(np.float32)
         self._coverage = np.float32(np.interp(light.cloudiness, [0, 1], [1.6, -2.2]))
-        self._skyline = 5 + 3 * np.maximum(noise_patch(0.8, 1, SKYLINE_STEPS, rng)[0], -1.2)
+        self._trees = 5 + 3 * np.maximum(noise_patch(0.8, 1, SKYLINE_STEPS, rng)[0], -1.2)
         self._roofs = _rooftops(rng)
         self._rays = _upward_rays(camera)
 
     def draw(self, canvas: Canvas, heading: float, light: Light) -> None:
-        """Fill the canvas above the horizon."""
+        """Fill the canvas above the horizon; `light` in the vehicle frame."""
         forward, left, up = self._rays
         picture = self._colors(forward, left, up, heading, light)
         rows = min(2 * len(up), canvas.camera.height)
         size = (canvas.camera.width, 2 * len(up))
         canvas.image[:rows] = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)[:rows]
         canvas.labels[:rows] = SKY
-        self._draw_skyline(canvas, heading)
+        self._draw_skyline(canvas, heading, light)
 
     def _colors(
         self, forward: Array, left: Array, up: Array, heading: float, light: Light
@@ -51,38 +50,32 @@ class Sky:
         noise = sample_tile(noise_tile(1.6), x, y)
         thickness = np.clip((noise - self._coverage) * 0.8, 0, 1) * np.clip(up * 9, 0, 1)
         clear = np.exp(-4 * up)
-        toward_sun = np.clip(
-            forward * light.to_sun[0] + left * light.to_sun[1] + up * light.to_sun[2], 0, 1
-        )
+        east, north, high = light.to_sun.astype(np.float32)
+        toward_sun = np.clip(forward * east + left * north + up * high, 0, 1)
         glow = toward_sun**24 * np.float32(110 * light.sun.mean())
         color = _mix(light.zenith, light.horizon, clear) + glow[..., None]
         base = _mix(light.cloud, light.cloud * 0.8, np.clip(noise * 0.4, 0, 1))
         mixed = color + (base - color) * (thickness * np.float32(0.92))[..., None]
         return to_image(mixed)
 
-    def _draw_skyline(self, canvas: Canvas, heading: float) -> None:
+    def _draw_skyline(self, canvas: Canvas, heading: float, light: Light) -> None:
         """Trees and roofs at the end of sight, which hide where the ground ends."""
         camera = canvas.camera
         azimuth = heading - np.arctan(canvas.ray_x)
         step = np.round(azimuth / (2 * np.pi) * SKYLINE_STEPS).astype(int) % SKYLINE_STEPS
-        base = _row_of(camera, 0.0)
+        end_of_ground = np.array([[SIGHT, 0.0, 0.0]])
+        base = float(camera.project(end_of_ground)[0][0, 1])
+        last = int(np.clip(np.ceil(base) + 1, 0, camera.height))
         for heights, color, label in (
             (self._roofs, np.array([138, 126, 118]), BUILDING),
-            (self._skyline, np.array([74, 88, 58]), TREE),
+            (self._trees, np.array([74, 88, 58]), TREE),
         ):
-            tops = base - heights[step] * camera.fy / SKYLINE_DISTANCE
+            tops = base - heights[step] * camera.fy / SIGHT
             first = int(np.clip(np.floor(tops.min()), 0, camera.height))
-            last = int(np.clip(np.ceil(base) + 1, 0, camera.height))
             mask = np.arange(first, last)[:, None] >= tops
-            canvas.image[first:last][mask] = np.clip(color * self._light.ambient, 0, 255)
+            canvas.image[first:last][mask] = np.clip(color * light.ambient, 0, 255)
             canvas.labels[first:last][mask] = label
-            canvas.depth[first:last][mask] = SKYLINE_DISTANCE
-
-
-def _row_of(camera: Camera, z: float) -> float:
-    """The row in which a point straight ahead at the end of sight, z metres high, is seen."""
-    pixels, _ = camera.project(np.array([[SKYLINE_DISTANCE, 0.0, z]]))
-    return float(pixels[0, 1])
+            canvas.depth[first:last][mask] = SIGHT
 
 
 def _rooftops(rng: np.random.Generator) -> Array:

@@ -51,7 +51,7 @@ class Body:
         y = self.x * self.sin - self.y * self.cos
         return np.array([x, y, height])
 
-    @property
+    @cached_property
     def _rotation(self) -> FloatArray:
         return np.array([[self.cos, self.sin, 0], [-self.sin, self.cos, 0], [0, 0, 1.0]])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 from math import sin
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seg_perception.datasets.street.labels import CAR
 from seg_perception.datasets.street.mesh import Face, Mesh
-from seg_perception.datasets.street.stage import ROADWAY, Stage
+from seg_perception.datasets.street.stage import ROADWAY, Body, Stage
 
 FloatArray = NDArray[np.float64]
 Color = tuple[int, int, int]
@@ -147,7 +147,7 @@ class Vehicle:
     layer: ClassVar[int] = ROADWAY
 
     def middle(self, time_s: float) -> float:
-        """S of its middle."""
+        """Its place along the road."""
         return self.s + self.speed * time_s + self.sway * sin(0.35 * time_s + self.s)
 
     def reach(self, time_s: float) -> tuple[float, float]:
@@ -163,14 +163,16 @@ class Vehicle:
         far = stage.pixels_per_metre(body) < PLAIN_BELOW
         _mesh(self.shape, far).draw(stage, body, colors, shining, CAR)
         if self.lamps and body.x < HALO_WITHIN:
-            shape = SHAPES[self.shape]
-            rear = body.eye(0.0)[0] < 0
-            x = (-0.5 if rear else 0.5) * shape.length
-            sides = np.array([(x, y * (shape.width / 2 - 0.2), 0.66) for y in (-1, 1)])
-            for lamp in body.points(sides):
-                stage.canvas.glow(
-                    lamp, 0.6 if rear else 1.3, (130, 20, 12) if rear else (150, 140, 110)
-                )
+            self._draw_halos(stage, body)
+
+    def _draw_halos(self, stage: Stage, body: Body) -> None:
+        """Of the tail lamps, or of the head lamps of what comes towards us."""
+        shape, rear = SHAPES[self.shape], body.eye(0.0)[0] < 0
+        x = (-0.5 if rear else 0.5) * shape.length
+        radius, color = (0.6, (130, 20, 12)) if rear else (1.3, (150, 140, 110))
+        for side in (-1, 1):
+            lamp = np.array([[x, side * (shape.width / 2 - 0.2), 0.66]])
+            stage.canvas.glow(body.points(lamp)[0], radius, color)
 
     def shadows(self, stage: Stage) -> list[FloatArray]:
         """Of the body up to the belt and of the roof."""
@@ -223,17 +225,17 @@ def _shell(shape: Shape) -> Iterator[Face]:
 
 def _wheels(shape: Shape) -> Iterator[Face]:
     angle = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-    for side in (1.0, -1.0):
-        for x in shape.wheels:
-            for size, part in ((1.16, "arch"), (1.0, "tyre"), (0.6, "hub")):
-                r = size * shape.radius
-                rim = np.stack([x + r * np.cos(angle), shape.radius + r * np.sin(angle)], axis=1)
-                y = np.full(len(rim), side * (shape.width / 2 + 0.01))
-                ring = np.column_stack([rim[:, 0], y, np.maximum(rim[:, 1], 0)])
-                outward = np.array([0, side, 0])
-                yield Face(
-                    ring, outward, part, part == "tyre", 0 if part == "tyre" else WITH_TRIFLES
-                )
+    circle = np.stack([np.cos(angle), np.zeros(14), np.sin(angle)], axis=1)
+    for side, x in product((1.0, -1.0), shape.wheels):
+        hub = np.array([x, side * (shape.width / 2 + 0.01), shape.radius])
+        outward = np.array([0, side, 0])
+        arch, tyre, rim = (
+            np.maximum(hub + size * shape.radius * circle, (-np.inf, -np.inf, 0))
+            for size in (1.16, 1.0, 0.6)
+        )
+        yield Face(arch, outward, "arch", False, WITH_TRIFLES)
+        yield Face(tyre, outward, "tyre")
+        yield Face(rim, outward, "hub", False, WITH_TRIFLES)
 
 
 def _side_windows(shape: Shape) -> Iterator[Face]:
@@ -243,15 +245,9 @@ def _side_windows(shape: Shape) -> Iterator[Face]:
         y_low, y_top = side * shape.half_width(low), side * shape.half_width(top)
         for rear, front in pairwise(shape.pillars):
             a, b = rear + 0.05, front - 0.05
-            corners = np.array(
-                [
-                    (a, y_low, low),
-                    (b, y_low, low),
-                    (np.clip(b, *ends), y_top, top),
-                    (np.clip(a, *ends), y_top, top),
-                ]
-            )
-            yield Face(corners, np.array([0, side, 0.3]), "glass", False, WITH_DETAILS)
+            top_a, top_b = np.clip((a, b), *ends)
+            corners = [(a, y_low, low), (b, y_low, low), (top_b, y_top, top), (top_a, y_top, top)]
+            yield Face(np.array(corners), np.array([0, side, 0.3]), "glass", False, WITH_DETAILS)
 
 
 def _ends(shape: Shape) -> Iterator[Face]:
