@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
+
 import pytest
 from tiny_training import tiny_recipe
 
@@ -16,6 +20,14 @@ def test_shipped_recipes_say_why_and_can_be_run(name: str) -> None:
     names = [stage.name for stage in recipe.stages]
     assert len(set(names)) == len(names)
     assert all(recipe.stage(name).name == name for name in names)
+
+
+def test_documented_changes_can_be_made() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    lines = re.findall(r"training\.(?:train|export) (\w+).* --set ([^#`\n]+)", text)
+    assert lines
+    for name, assignments in lines:
+        override(load_recipe(name), tuple(shlex.split(assignments)))
 
 
 def test_an_unknown_recipe_lists_those_there_are() -> None:
