@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import ceil
 from pathlib import Path
 
 from seg_perception.datasets.camvid import CamVid
@@ -13,8 +14,8 @@ from seg_perception.errors import DatasetError
 __all__ = ["DATASET_NAMES", "CamVid", "Camera", "Dataset", "Sample", "Street", "open_dataset"]
 
 DATASET_NAMES = ("camvid", "street")
-STREET_SPLITS = {"train": 8, "val": 100, "test": 100}
-"""Frames of one drive: many short drives to train on, long ones to replay."""
+STREET_SPLITS = {"train": (8, 2.0), "val": (100, 10.0), "test": (100, 10.0)}
+"""Frames of one drive and frames a second: many unlike ones to train on, long drives to replay."""
 
 
 def open_dataset(
@@ -56,6 +57,6 @@ def _street(split: str, frames: int, seed: int, height: int, width: int) -> Stre
     """A split of its own for each name: the same seed gives other streets in each."""
     if split not in STREET_SPLITS:
         raise DatasetError(f"street has no split {split!r}; choose of {', '.join(STREET_SPLITS)}")
-    n_drives = -(-frames // STREET_SPLITS[split])
-    own_seed = 3 * seed + list(STREET_SPLITS).index(split)
-    return Street(frames, own_seed, height, width, n_drives)
+    frames_per_drive, frame_rate = STREET_SPLITS[split]
+    own_seed = len(STREET_SPLITS) * seed + list(STREET_SPLITS).index(split)
+    return Street(frames, own_seed, height, width, ceil(frames / frames_per_drive), frame_rate)

@@ -23,8 +23,8 @@ def test_the_ground_gets_the_road_coordinates_it_was_made_from(seed: int) -> Non
     s, d = (a.ravel() for a in np.meshgrid(np.linspace(104, 200, 25), np.linspace(-9, 9, 7)))
     points = road.in_vehicle(s, d, ego)
     found_s, found_d = road.of_ground(points[:, 0], points[:, 1:2].astype(np.float32), ego)
-    np.testing.assert_allclose(found_d[:, 0], d, atol=0.12)
-    np.testing.assert_allclose(found_s[:, 0], s, atol=0.7)
+    np.testing.assert_allclose(found_d[:, 0], d, atol=0.003)
+    np.testing.assert_allclose(found_s[:, 0], s, atol=0.05)
 
 
 def test_the_vehicle_is_at_the_origin_and_looks_ahead() -> None:

@@ -148,6 +148,7 @@ def test_open_dataset_gives_each_split_its_own_streets() -> None:
     assert len(train) == len(test) == 17
     assert (len(train.drives), len(test.drives)) == (3, 1)
     assert not set(train.drives) & set(test.drives)
+    assert train[1].stamp_ns - train[0].stamp_ns > test[1].stamp_ns - test[0].stamp_ns > 0
     assert train.name == "street"
     with pytest.raises(DatasetError, match="train, val, test"):
         open_dataset("street", split="demo")
