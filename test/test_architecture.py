@@ -171,6 +171,7 @@ def test_installs_exactly_these_resources(installed: set[str]) -> None:
         "share/seg_perception/package.xml",
         "share/seg_perception/config/segmentation.yaml",
         "share/seg_perception/config/segmentation.rviz",
+        "share/seg_perception/config/fastdds_large_images.xml",
         "share/seg_perception/launch/replay.launch.py",
         "share/seg_perception/launch/segmentation.launch.py",
         "share/seg_perception/models/default/MODEL_CARD.md",
