@@ -260,6 +260,19 @@ def test_replay_scores_a_bag_and_writes_the_report(
 
 
 @pytest.mark.ros
+def test_replay_of_a_model_without_a_code(camvid: Path, tmp_path: Path) -> None:
+    size = {"height": 24, "width": 32}
+    plain = write_tiny_bundle(tmp_path / "plain", classes=CAMVID_CLASSES, code_size=0, **size)
+    bag, figures = str(tmp_path / "bag"), tmp_path / "a.json"
+    made = ["make-bag", "--dataset", "camvid", "--root", str(camvid), "--out", bag]
+    assert main([*made, "--evidence", "lane_mask,labels"]) == OK
+    assert main(["replay", bag, "--bundle", str(plain), "--json", str(figures)]) == OK
+    record = json.loads(figures.read_text())
+    assert record["evidence_classes"] == []
+    assert record["methods"]["replaced"] == record["methods"]["refined"]
+
+
+@pytest.mark.ros
 def test_replay_of_what_is_no_bag(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "/nowhere", "--bundle", str(bundle)]) == FAILED
     assert "no bag at /nowhere" in complaint(capsys)

@@ -20,7 +20,7 @@ from seg_perception.evaluation.tables import replay_tables
 from seg_perception.ros.live import Live, LiveOptions
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.player import PlayOptions, play
-from seg_perception.ros.recorded import EvidenceMemory, replayed_frames
+from seg_perception.ros.recorded import EVIDENCE_SOURCES, EvidenceMemory, replayed_frames
 from seg_perception.ros.share import share_path
 from seg_perception.runtime.bundle import Bundle, load_bundle
 
@@ -127,14 +127,13 @@ def _listen(args: argparse.Namespace, bundle: Bundle) -> ReplayResult:
 def _memory(bundle: Bundle, parameters: Mapping[str, str]) -> EvidenceMemory:
     """Takes evidence as a node with these parameters does."""
     manifest = bundle.manifest
-    if not manifest.takes_evidence:
-        return EvidenceMemory(manifest.n_classes, ())
     usual = Settings()
     lanes = parameters.get("evidence.lane_mask.classes", ",".join(usual.lane_mask_classes))
     names = [name.strip(" '\"") for name in lanes.strip("[]").split(",")]
+    sources: tuple[str, ...] = EVIDENCE_SOURCES if manifest.takes_evidence else ()
     try:
         lane_ids = class_ids(manifest.classes, names)
-    except ConfigError:
-        lane_ids = ()  # the node says so, and goes without
+    except ConfigError:  # the node says so, and goes without
+        lane_ids, sources = (), tuple(source for source in sources if source != "lane_mask")
     max_age_s = float(parameters.get("evidence_max_age", usual.evidence_max_age))
-    return EvidenceMemory(manifest.n_classes, lane_ids, max_age_s)
+    return EvidenceMemory(manifest.n_classes, lane_ids, max_age_s, sources)

@@ -74,6 +74,22 @@ class ReplayResult:
     exhibits: tuple[Exhibit, ...]
     transport: Transport
 
+    @property
+    def node_counts(self) -> str:
+        """What the node has counted, in words; faults only if there were any."""
+        counts = self.transport.node
+        told = [
+            f"{what}: "
+            + ", ".join(
+                f"{count} {key.removeprefix(what + '.').replace('_', ' ')}"
+                for key, count in counts.items()
+                if key.startswith(what + ".")
+            )
+            for what in ("frames", "evidence", "faults")
+            if any(key.startswith(what + ".") for key in counts)
+        ]
+        return "; ".join(told) or "it told nothing"
+
     def to_record(self) -> dict[str, Any]:
         """As plain JSON values; percent and milliseconds, null for what has no value."""
         record: dict[str, Any] = without_nan(

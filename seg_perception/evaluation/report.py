@@ -85,6 +85,7 @@ def render_report(result: ReplayResult, title: str, about: Mapping[str, str]) ->
         accuracy_chart=_accuracy_chart(result),
         latency_chart=_latency_chart(result),
         mode=result.transport.mode,
+        counts=result.node_counts,
         stages=_stage_rows(record),
         classes=result.classes,
         exhibits=[_exhibit(exhibit, result.classes) for exhibit in result.exhibits],

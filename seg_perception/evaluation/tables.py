@@ -39,7 +39,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
 def replay_tables(result: ReplayResult) -> list[Table]:
     """Frames and latency, then, where there is truth, the scores of each method."""
     record = result.to_record()
-    tables = [_latency_table(record)]
+    tables = [_latency_table(record, result.node_counts)]
     if record["methods"]:
         columns = {**SCORE_COLUMNS, "boundary_f": "boundary F"}
         given = ", ".join(record["evidence_classes"]) or "none"
@@ -62,7 +62,7 @@ def _evidence_tables(evaluation: Evaluation, record: Mapping[str, Any]) -> list[
     ]
 
 
-def _latency_table(record: Mapping[str, Any]) -> Table:
+def _latency_table(record: Mapping[str, Any], counts: str) -> Table:
     frames = record["frames"]
     table = _table(
         f"{record['mode']}: {frames['sent']} frames sent, {frames['answered']} answered, "
@@ -74,6 +74,7 @@ def _latency_table(record: Mapping[str, Any]) -> Table:
         "stamp to publish": record["stamp_to_publish_ms"],
     }.items():
         table.add_row(name, *(number(points[p]) for p in ("p50", "p90", "p99")))
+    table.caption = f"the node counted: {counts}"
     return table
 
 
@@ -96,7 +97,7 @@ def _class_table(class_iou: Mapping[str, Mapping[str, float | None]]) -> Table:
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     """A table with a left-aligned title; columns of figures are right-aligned."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left")
     for column in columns:
         is_text = column in ("", "milliseconds")
         table.add_column(column, justify="left" if is_text else "right", no_wrap=is_text)

@@ -12,13 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+
 from seg_perception.errors import ReplayError
+from seg_perception.ros.share import share_path
 
 NODE_NAME = "segmentation"
 STOP_TIMEOUT_S = 15.0
 LOG_TAIL_LINES = 15
 # Above 101, Linux may have lent the ports to others.
 HIGHEST_DOMAIN = 101
+OLD_FASTDDS = ("humble", "iron", "jazzy")
+"""Distributions whose Fast DDS knows its profiles by an older variable."""
 
 
 class NodeProcess:
@@ -35,6 +42,7 @@ class NodeProcess:
         self.domain_id = random.SystemRandom().randint(1, HIGHEST_DOMAIN)
         self.namespace = f"/replay_{os.getpid()}_{random.SystemRandom().randrange(16**6):06x}"
         self._parameters = {"bundle": f'"{bundle.resolve()}"', **(parameters or {})}
+        self._profiles = share_path("config/fastdds_large_images.xml")
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,16 +51,23 @@ class NodeProcess:
         """Full name of the node."""
         return f"{self.namespace}/{NODE_NAME}"
 
-    def __enter__(self) -> NodeProcess:
-        private = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes DDS private and fit for large images, for the node and who talks to it."""
+        old = os.environ.get("ROS_DISTRO") in OLD_FASTDDS
+        variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+        return {
             "ROS_DOMAIN_ID": str(self.domain_id),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            variable: os.environ.get(variable, str(self._profiles)),
         }
+
+    def __enter__(self) -> NodeProcess:
         given = [f"{name}:={value}" for name, value in self._parameters.items()]
         arguments = ["-r", f"__ns:={self.namespace}", *(x for p in given for x in ("-p", p))]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "seg_perception.ros.node", "--ros-args", *arguments],
-            env={**os.environ, **private},
+            env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -91,6 +106,21 @@ class NodeProcess:
                 f"the node ended with exit code {self.exit_code}; its last words:\n"
                 f"{self.log_tail()}"
             )
+
+    def companion(self, name: str) -> Node:
+        """A ROS node beside the one in the process, in a context of its own."""
+        before = dict(os.environ)
+        # Middleware reads its settings from nowhere else, and not before the first node is made.
+        os.environ.update(self.environment)
+        try:
+            context = Context()
+            rclpy.init(context=context)
+            return rclpy.create_node(
+                name, context=context, namespace=self.namespace, use_global_arguments=False
+            )
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
     def log_tail(self) -> str:
         """The last lines that the node wrote to stdout and stderr."""

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import rclpy
 from nav_msgs.msg import Path as PathMessage
-from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.publisher import Publisher
 from rclpy.qos import qos_profile_sensor_data
@@ -133,12 +131,8 @@ class _Player:
     def __init__(self, bag: Bag, process: NodeProcess, options: PlayOptions) -> None:
         self._bag, self._process, self._options = bag, process, options
         self._total = min(bag.n_frames, options.frames or bag.n_frames)
-        self._context = Context()
-        rclpy.init(context=self._context, domain_id=process.domain_id)
-        self._node = rclpy.create_node(
-            "player", context=self._context, namespace=process.namespace, use_global_arguments=False
-        )
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._node = process.companion("player")
+        self._executor = SingleThreadedExecutor(context=self._node.context)
         self._executor.add_node(self._node)
         self._sent_ns: dict[int, int] = {}
         self._shown: set[int] = set()
@@ -153,7 +147,7 @@ class _Player:
         """Leave the domain."""
         self._executor.shutdown()
         self._node.destroy_node()
-        self._context.try_shutdown()
+        self._node.context.try_shutdown()
 
     def wait_for_node(self) -> None:
         """Wait until the node listens to images and its answers are heard.

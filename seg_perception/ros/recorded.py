@@ -18,6 +18,9 @@ from seg_perception.evidence.record import Evidence, evidence_from_labels
 from seg_perception.ros.messages import decode_compressed, stamp_ns, to_label_map, to_rgb
 from seg_perception.ros.player import PlayLog
 
+EVIDENCE_SOURCES = ("labels", "lane_mask")
+"""The evidence inputs that the node understands; others in a bag are played but say nothing."""
+
 
 class EvidenceMemory:
     """Which evidence the node could use for a frame: the newest of each source, if near enough.
@@ -26,15 +29,24 @@ class EvidenceMemory:
         n_classes: of the node's model.
         lane_ids: ids of the classes that a lane mask means to the node.
         max_age_s: the node's `evidence_max_age`.
+        sources: the inputs that the node listens to.
     """
 
-    def __init__(self, n_classes: int, lane_ids: tuple[int, ...], max_age_s: float = 0.5) -> None:
-        self._n_classes, self._lane_ids = n_classes, lane_ids
+    def __init__(
+        self,
+        n_classes: int,
+        lane_ids: tuple[int, ...],
+        max_age_s: float = 0.5,
+        sources: tuple[str, ...] = EVIDENCE_SOURCES,
+    ) -> None:
+        self._n_classes, self._lane_ids, self._sources = n_classes, lane_ids, sources
         self._max_age_ns = round(max_age_s * 1e9)
         self._newest: dict[str, Evidence] = {}
 
     def take(self, source: str, message: Image) -> None:
         """Remember a message; one that cannot be read changes nothing, as in the node."""
+        if source not in self._sources:
+            return
         about: dict[str, Any] = {"stamp_ns": stamp_ns(message.header), "source": source}
         try:
             values = to_label_map(message)
@@ -53,10 +65,6 @@ class EvidenceMemory:
             for evidence in self._newest.values()
             if abs(evidence.stamp_ns - stamp_ns) <= self._max_age_ns
         )
-
-
-EVIDENCE_SOURCES = ("labels", "lane_mask")
-"""The evidence inputs that this node understands; others in a bag are played but say nothing."""
 
 
 def replayed_frames(bag: Bag, log: PlayLog, memory: EvidenceMemory) -> Iterator[ReplayFrame]:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import rclpy
-from rclpy.context import Context
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from tiny_drives import tiny_drive
@@ -47,9 +45,7 @@ def node(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeProcess]
 @contextmanager
 def fed(messages: list[BagMessage], node: NodeProcess) -> Iterator[None]:
     """Publish the messages, 20 images a second, round and round until the end of `with`."""
-    context, stop = Context(), threading.Event()
-    rclpy.init(context=context, domain_id=node.domain_id)
-    camera = rclpy.create_node("camera", context=context, use_global_arguments=False)
+    camera, stop = node.companion("camera"), threading.Event()
     publishers = {
         topic: camera.create_publisher(Image, node.namespace + topic, qos_profile_sensor_data)
         for topic in {message.topic for message in messages}
@@ -70,7 +66,7 @@ def fed(messages: list[BagMessage], node: NodeProcess) -> Iterator[None]:
         stop.set()
         thread.join()
         camera.destroy_node()
-        context.try_shutdown()
+        camera.context.try_shutdown()
 
 
 def test_a_running_node_is_scored_live(

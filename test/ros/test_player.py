@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_bundle import TINY_CLASSES, write_tiny_bundle
+from tiny_bundle import TINY_CLASSES
 from tiny_drives import ROAD, TinyDrive, tiny_drive, tiny_sample
 
 from seg_perception.errors import ReplayError
@@ -124,11 +124,6 @@ def test_compressed_images_without_truth_at_the_pace_of_the_bag(
     assert log.transport.mode == "At the pace of the bag"
     assert frames
     assert all([e.source for e in frame.evidence] == ["labels"] for frame in frames)
-
-
-def test_a_model_without_a_code_is_driven_too(bag: Path, tmp_path: Path) -> None:
-    log, _ = drive(bag, write_tiny_bundle(tmp_path / "plain", code_size=0))
-    assert log.transport.answered == N_FRAMES
 
 
 def test_a_node_that_dies_is_noticed_at_once(bag: Path, bundle: Path) -> None:
