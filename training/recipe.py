@@ -22,13 +22,13 @@ class Data:
         dataset: name for `seg_perception.datasets.open_dataset`.
         split: the split that is trained on; choices are made on `val`.
         leave_out: drives that are neither trained on nor chosen by: the honest test set.
-        street_frames: rendered street frames added to the real ones.
+        street_frames: how many street frames are rendered, for the stages that want them.
     """
 
     dataset: str = "camvid"
     split: str = "train"
     leave_out: tuple[str, ...] = ()
-    street_frames: int = 0
+    street_frames: int = 200
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Stage:
         warmup: fraction of the steps in which the learning rate rises.
         average: decay of the exponential weight average that is evaluated and exported; 0 = none.
         class_exponent: see `training.losses.class_weights`.
+        street: whether rendered street frames are added to the recorded ones.
         evaluate_every: epochs between two evaluations on val.
         augmentation: random changes of the samples.
         options: arguments of the objective.
@@ -59,6 +60,7 @@ class Stage:
     warmup: float = 0.05
     average: float = 0.998
     class_exponent: float = 0.3
+    street: bool = False
     evaluate_every: int = 10
     augmentation: Augmentation = Augmentation()
     options: dict[str, Any] = field(default_factory=dict)

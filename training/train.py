@@ -33,9 +33,17 @@ from training.recipe import Recipe, Stage, load_recipe, override, recipe_names
 
 @dataclass(frozen=True)
 class Material:
-    """Decoded samples of one run."""
+    """Decoded samples of one run.
+
+    Attributes:
+        train: recorded frames to learn from.
+        street: rendered frames, for the stages that want them.
+        val: frames that the best weights are chosen by.
+        classes: of the dataset.
+    """
 
     train: Sequence[Sample]
+    street: Sequence[Sample]
     val: Sequence[Sample]
     classes: Sequence[ClassInfo]
 
@@ -58,11 +66,12 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
             f"no drive {', '.join(unknown)} to leave out; there are {', '.join(drives)}"
         )
     samples = [s for s in tqdm(train, "decode train") if s.drive not in data.leave_out]
-    if data.street_frames:
-        street = open_dataset("street", None, "train", frames=data.street_frames, seed=recipe.seed)
-        samples += list(tqdm(street, "render street"))
     held = [s for s in tqdm(val, "decode val") if s.drive not in data.leave_out]
-    return Material(samples, held, train.classes)
+    rendered: list[Sample] = []
+    if any(stage.street for stage in recipe.stages):
+        street = open_dataset("street", None, "train", frames=data.street_frames, seed=recipe.seed)
+        rendered = list(tqdm(street, "render street"))
+    return Material(samples, rendered, held, train.classes)
 
 
 class WeightAverage:
@@ -113,7 +122,9 @@ class StageRun:
         self.objective: Objective = OBJECTIVES[stage.objective](
             model, weights.to(self.device), **stage.options
         )
-        self.loader = Loader(material.train, stage.augmentation, stage.batch_size, recipe.seed)
+        model.zero_grad()  # what the last stage left would be clipped along with this one's
+        samples = [*material.train, *(material.street if stage.street else ())]
+        self.loader = Loader(samples, stage.augmentation, stage.batch_size, recipe.seed)
         self.optimiser = _optimiser(model, stage)
         self.average = WeightAverage(model, stage.average)
         self.epoch = 0

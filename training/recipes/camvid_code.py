@@ -23,6 +23,7 @@ would teach it the wrong geometry).""",
             augmentation=Augmentation(crop=(144, 192), scale=(0.33, 0.9)),
         ),
         Stage("fine", "unary", epochs=50, learning_rate=1e-3),
+        Stage("blend", "unary", epochs=12, learning_rate=5e-4, street=True, evaluate_every=4),
         Stage(
             "code",
             "code_solver",

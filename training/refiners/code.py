@@ -24,6 +24,12 @@ from torch import Tensor, nn
 
 from training.networks import UnaryOutput
 from training.refiners.evidence import PooledEvidence
+from training.refiners.trust import EvidenceTrust
+
+
+REACH = 3.0
+"""Initial scale of the basis: with less, the prior N(0, I) holds every code near zero at first, and
+the solve that training goes through changes nothing it could learn from."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,19 @@ class CodeState:
 
 
 @dataclass(frozen=True)
+class WeighedEvidence:
+    """Evidence by cell with the trust in it.
+
+    Attributes:
+        allowed: float [2, B, C, h, w] multi-hot, see `PooledEvidence`.
+        trust: float [2, B, 1, h, w], see `EvidenceTrust`.
+    """
+
+    allowed: Tensor
+    trust: Tensor
+
+
+@dataclass(frozen=True)
 class GaussianPrior:
     """A Gaussian on the code beside N(0, I): the previous frame's code.
 
@@ -128,21 +147,21 @@ class CodeRefiner(nn.Module):
         maps = config.channels * len(self.parts)
         if config.global_size:
             rows, columns = config.coarse
-            spread = torch.randn(config.global_size, config.channels * rows * columns)
-            self.global_decoder = nn.Parameter(spread / math.sqrt(config.global_size))
+            self.global_decoder = nn.Parameter(
+                _waves(config.global_size, config.channels, rows, columns)
+            )
         if config.grid_size:
             spread = torch.randn(config.channels, config.grid_size)
             self.grid_decoder = nn.Parameter(spread / math.sqrt(config.grid_size))
-        self.to_scores = nn.Parameter(torch.randn(classes, maps) / math.sqrt(maps))
+        self.to_scores = nn.Parameter(REACH * torch.randn(classes, maps) / math.sqrt(maps))
         if config.conditioning == "concat_mul":
             seen = channels[config.stride] + 2 * classes
             self.basis = nn.Sequential(
                 nn.Conv2d(seen, 2 * maps, 3, padding=1), nn.ReLU(), nn.Conv2d(2 * maps, maps, 1)
             )
-        # Log of the evidence's weight against the prior's.
-        self.strength = nn.Parameter(torch.tensor(0.0))
-        # Exponent on a cell's coverage: neighbouring pixels repeat each other.
-        self.density = nn.Parameter(torch.tensor(0.5))
+            with torch.no_grad():
+                self.basis[2].weight.mul_(REACH)
+        self.trust = EvidenceTrust(classes)
         # Log odds that a piece of evidence is wrong.
         self.outlier = nn.Parameter(torch.tensor(-4.0))
 
@@ -221,8 +240,13 @@ class CodeRefiner(nn.Module):
             state.change, size, mode="bilinear", align_corners=False
         )
 
+    def weigh(self, prepared: Prepared, evidence: PooledEvidence) -> WeighedEvidence:
+        """Decide, once a frame, how far each piece of evidence is trusted."""
+        trust = self.trust(probabilities(prepared.pooled), evidence)
+        return WeighedEvidence(evidence.allowed, trust)
+
     def step(
-        self, prepared: Prepared, state: CodeState, evidence: PooledEvidence, prior: GaussianPrior
+        self, prepared: Prepared, state: CodeState, evidence: WeighedEvidence, prior: GaussianPrior
     ) -> CodeState:
         """One Gauss-Newton step on evidence and priors."""
         probs = probabilities(prepared.pooled + state.change)
@@ -242,8 +266,9 @@ class CodeRefiner(nn.Module):
     ) -> CodeState:
         """All Gauss-Newton steps from the zero code."""
         state = self.start(prepared)
+        weighed = self.weigh(prepared, evidence)
         for _ in range(self.config.iterations):
-            state = self.step(prepared, state, evidence, prior)
+            state = self.step(prepared, state, weighed, prior)
         return state
 
     def zero_prior(self, prepared: Prepared) -> GaussianPrior:
@@ -251,7 +276,7 @@ class CodeRefiner(nn.Module):
         code = self.start(prepared).code
         return GaussianPrior(torch.zeros_like(code), code.new_zeros(len(code), 1))
 
-    def _residual(self, probs: Tensor, evidence: PooledEvidence) -> tuple[Tensor, Tensor]:
+    def _residual(self, probs: Tensor, evidence: WeighedEvidence) -> tuple[Tensor, Tensor]:
         """Gradient of the evidence's loss by the scores [B, C, h, w] and its trust [B, 1, h, w].
 
         The loss is ``-log((1 - e) P + e u)``, ``P`` the probability of the set: evidence is wrong
@@ -263,8 +288,7 @@ class CodeRefiner(nn.Module):
         inside = evidence.allowed * probs
         total = inside.sum(dim=2, keepdim=True).clamp_min(1e-6)
         right = total / (total + torch.exp(self.outlier))
-        sparse = evidence.coverage.clamp_min(1e-6) ** self.density
-        trust = 0.5 * torch.exp(self.strength) * evidence.weight * sparse * right
+        trust = evidence.trust * right
         pull = (trust * (probs - inside / total)).sum(dim=0)
         return pull, trust.sum(dim=0)
 
@@ -293,6 +317,23 @@ def conjugate_gradients(product: Callable[[Tensor], Tensor], target: Tensor, ste
             last, power = power, residual.square().sum(dim=1, keepdim=True)
             direction = residual + power / last.clamp_min(1e-12) * direction
     return solution
+
+
+def _waves(size: int, channels: int, rows: int, columns: int) -> Tensor:
+    """Decoder [size, channels * rows * columns] to begin with: one cosine wave in one channel each.
+
+    Long waves come first, so that the first code numbers move whole channels up and down and the
+    next ones tilt them: a start from which evidence carries across the image.
+    """
+    v, u = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    order = torch.argsort((u.flatten() / columns) ** 2 + (v.flatten() / rows) ** 2, stable=True)
+    decoder = torch.zeros(size, channels, rows, columns)
+    for number in range(size):
+        wave = int(order[number // channels % len(order)])
+        down = torch.cos(torch.pi * (torch.arange(rows) + 0.5) * (wave // columns) / rows)
+        across = torch.cos(torch.pi * (torch.arange(columns) + 0.5) * (wave % columns) / columns)
+        decoder[number, number % channels] = down[:, None] * across
+    return decoder.flatten(1)
 
 
 def _covariance(probs: Tensor, change: Tensor) -> Tensor:
