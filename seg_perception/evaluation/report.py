@@ -193,17 +193,18 @@ def _pictures(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> Iterator[Pictur
     def overlaid(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return overlay(frame.image, labels, classes, OVERLAY_ALPHA)
 
-    if exhibit.known.any():
+    helped = bool(exhibit.known.any())
+    if helped:
         lit = _tinted(frame.image, exhibit.known, EVIDENCE)
         yield _picture("image, evidence in yellow", lit)
     else:
         yield _picture("image", frame.image)
     if frame.truth is not None:
         yield _picture("truth", overlaid(frame.truth))
-    if "refined" in maps:
+    if helped and "refined" in maps:
         yield _picture("without evidence", overlaid(maps["refined"]))
-    yield _picture("corrected", overlaid(maps["corrected"]))
-    if frame.truth is not None and "refined" in maps:
+    yield _picture("corrected" if helped else "answer", overlaid(maps["corrected"]))
+    if helped and frame.truth is not None and "refined" in maps:
         yield _picture(
             "correction: put right green, made wrong red",
             _changes(frame.image, frame.truth, maps["refined"], maps["corrected"]),
