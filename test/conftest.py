@@ -13,7 +13,6 @@ for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 # A private domain keeps the nodes of other sessions out. Above 101, Linux may have lent the ports.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
