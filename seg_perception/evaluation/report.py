@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import jinja2
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from seg_perception.classes import VOID, ClassInfo
@@ -133,21 +132,21 @@ def _score_rows(methods: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
     ]
 
 
-def _class_chart(result: ReplayResult, record: Mapping[str, Any]) -> Markup:
+def _class_chart(result: ReplayResult, record: Mapping[str, Any]) -> str:
     series = {
         name: [_or_nan(value) for value in scores["class_iou"].values()]
         for name, scores in record["methods"].items()
     }
-    return Markup(grouped_bars([info.name for info in result.classes], series))
+    return grouped_bars([info.name for info in result.classes], series)
 
 
-def _accuracy_chart(result: ReplayResult) -> Markup:
+def _accuracy_chart(result: ReplayResult) -> str:
     scored = [frame for frame in result.frames if frame.pixel_accuracy]
     series = {name: [frame.pixel_accuracy[name] for frame in scored] for name in result.tallies}
     return _timeline([frame.stamp_ns for frame in scored], series, "%", from_zero=False)
 
 
-def _latency_chart(result: ReplayResult) -> Markup:
+def _latency_chart(result: ReplayResult) -> str:
     timed = [frame for frame in result.frames if frame.latency_ms is not None]
     series = {"latency": [_or_nan(frame.latency_ms) for frame in timed]}
     return _timeline([frame.stamp_ns for frame in timed], series, "ms", from_zero=True)
@@ -155,12 +154,12 @@ def _latency_chart(result: ReplayResult) -> Markup:
 
 def _timeline(
     stamps_ns: Sequence[int], series: Mapping[str, Sequence[float]], unit: str, *, from_zero: bool
-) -> Markup:
+) -> str:
     """A chart, or nothing where there are too few moments for one."""
     if len(stamps_ns) < 2 or not series:
-        return Markup("")
+        return ""
     seconds = [stamp_ns / 1e9 for stamp_ns in stamps_ns]
-    return Markup(timeline(seconds, series, unit, from_zero=from_zero))
+    return timeline(seconds, series, unit, from_zero=from_zero)
 
 
 def _stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
