@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,31 @@ def test_replay_scores_a_bag_and_writes_the_report(
     assert methods["replaced"]["pixel_accuracy"] > methods["refined"]["pixel_accuracy"]
     assert "<svg" in Path(report).read_text()
     assert "stamp to publish" in capsys.readouterr().out
+
+
+def running_node(children: Path) -> Path | None:
+    """The /proc folder of the child that has loaded ROS."""
+    for pid in children.read_text().split():
+        if "rclpy" in Path(f"/proc/{pid}/maps").read_text():
+            return Path(f"/proc/{pid}")
+    return None
+
+
+@pytest.mark.ros
+def test_a_killed_replay_takes_its_node_along(bundle: Path, camvid: Path, tmp_path: Path) -> None:
+    bag = str(tmp_path / "bag")
+    assert main(["make-bag", "--dataset", "camvid", "--root", str(camvid), "--out", bag]) == OK
+    script = "import sys; from seg_perception.cli import main; sys.exit(main())"
+    replay = [sys.executable, "-c", script, "replay", bag, "--rate", "0.01"]
+    with subprocess.Popen([*replay, "--bundle", str(bundle)], cwd=ROOT) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + 30
+        while not (node := running_node(children)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(30) == INTERRUPTED
+    assert node is not None
+    assert not node.exists()
 
 
 @pytest.mark.ros

@@ -6,6 +6,7 @@ for: `evaluate` and `inspect` work without ROS.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None = those of the process.
     """
     args = build_parser().parse_args(argv)
+    # As Ctrl-C: a node that was started must not outlive the command.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         import_module(f"{__name__}.{args.command.replace('-', '_')}").run(args)
     except ImportError as error:
