@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tiny_training import evidence_batch, random_unary
+from torch import Tensor
+
+from training.networks import UnaryOutput
+from training.refiners import CodeConfig, CodeRefiner, CodeState, PooledEvidence, Prepared
+from training.refiners import pool_evidence as pool
+from training.refiners.code import GaussianPrior, WeighedEvidence, conjugate_gradients
+
+CLASSES, CHANNELS, BATCH = 4, {4: 2, 8: 2, 16: 2}, 2
+HEIGHT, WIDTH = 32, 48
+TINY = CodeConfig(global_size=3, grid_size=2, channels=2, coarse=(2, 3))
+EXACT = 40  # conjugate-gradient steps, more than a tiny code has numbers
+PARTS = {"both": TINY, "global": dataclasses.replace(TINY, grid_size=0)}
+PARTS["grid"] = dataclasses.replace(TINY, global_size=0)
+SETS = ((1, 1, 1, 1), (1, 0, 0, 0), (0, 1, 1, 0), (0, 0, 0, 1))
+WEIGHT = (0.0, 1.0, 0.7, 0.4)
+
+parts = pytest.mark.parametrize("part", PARTS)
+conditionings = pytest.mark.parametrize("conditioning", ["concat", "concat_mul"])
+likelihoods = pytest.mark.parametrize("likelihood", ["cross_entropy", "squared"])
+
+
+def refiner_of(config: CodeConfig = TINY, seed: int = 0, **changes: object) -> CodeRefiner:
+    torch.manual_seed(seed)
+    return CodeRefiner(CLASSES, CHANNELS, dataclasses.replace(config, **changes)).double()
+
+
+def frame(seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> UnaryOutput:
+    return random_unary(height, width, classes=CLASSES, channels=2, batch=BATCH, seed=seed)
+
+
+def random_code(prepared: Prepared, refiner: CodeRefiner, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    size = refiner.start(prepared).code.shape
+    return torch.randn(size, generator=generator, dtype=torch.float64)
+
+
+def scattered(share: float = 0.1) -> PooledEvidence:
+    """Evidence of every set, on pixels here and there."""
+    rng = np.random.default_rng(0)
+    index = rng.integers(1, len(SETS), (BATCH, HEIGHT, WIDTH)) * (
+        rng.random((BATCH, HEIGHT, WIDTH)) < share
+    )
+    return pool(evidence_batch(index.astype(np.uint8), SETS, WEIGHT), TINY.stride)
+
+
+def single(row: int, cell: tuple[int, int] = (1, 1)) -> PooledEvidence:
+    """One cell of 8x8 pixels says `SETS[row]`."""
+    index = np.zeros((BATCH, HEIGHT, WIDTH), np.uint8)
+    index[:, 8 * cell[0] : 8 * cell[0] + 8, 8 * cell[1] : 8 * cell[1] + 8] = row
+    return pool(evidence_batch(index, SETS, (0, 1, 1, 1)), TINY.stride)
+
+
+def jacobian(refiner: CodeRefiner, prepared: Prepared) -> Tensor:
+    """Dense ``B`` [B, C h w, K], a column for each number of the code."""
+    unit = torch.eye(refiner.start(prepared).code.shape[1], dtype=torch.float64)
+    columns = [refiner.decode(prepared, row.expand(BATCH, -1)).flatten(1) for row in unit]
+    return torch.stack(columns, dim=2).detach()
+
+
+# --- the decoder -----------------------------------------------------------------------------
+
+
+@parts
+@conditionings
+def test_decode_is_linear_in_the_code(part: str, conditioning: str) -> None:
+    refiner = refiner_of(PARTS[part], conditioning=conditioning)
+    prepared = refiner.prepare(frame())
+    a, b = random_code(prepared, refiner, 1), random_code(prepared, refiner, 2)
+    together = refiner.decode(prepared, 2.5 * a - 0.3 * b)
+    apart = 2.5 * refiner.decode(prepared, a) - 0.3 * refiner.decode(prepared, b)
+    torch.testing.assert_close(together, apart)
+    assert together.abs().max() > 0.1
+
+
+@parts
+@conditionings
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (72, 104), (40, 24)])
+def test_adjoint_is_the_exact_transpose(
+    part: str, conditioning: str, height: int, width: int
+) -> None:
+    refiner = refiner_of(PARTS[part], conditioning=conditioning)
+    prepared = refiner.prepare(frame(height=height, width=width))
+    code, scores = random_code(prepared, refiner), torch.randn_like(prepared.pooled)
+    forward = (refiner.decode(prepared, code) * scores).sum(dim=(1, 2, 3))
+    backward = (code * refiner.adjoint(prepared, scores)).sum(dim=1)
+    torch.testing.assert_close(forward, backward, rtol=1e-10, atol=1e-10)
+
+
+@conditionings
+def test_only_multiplicative_conditioning_has_an_image_dependent_basis(conditioning: str) -> None:
+    refiner = refiner_of(conditioning=conditioning)
+    first, second = (jacobian(refiner, refiner.prepare(frame(seed))) for seed in (0, 1))
+    assert torch.equal(first, second) == (conditioning == "concat")
+
+
+@parts
+@pytest.mark.parametrize(("height", "width"), [(360, 480), (72, 104), (32, 48)])
+def test_the_code_has_the_size_that_the_bundle_promises(part: str, height: int, width: int) -> None:
+    refiner = refiner_of(PARTS[part])
+    prepared = refiner.prepare(frame(height=height, width=width))
+    assert refiner.start(prepared).code.shape == (BATCH, refiner.size(height, width))
+
+
+def test_the_zero_code_leaves_the_scores_alone() -> None:
+    refiner, unary = refiner_of(), frame()
+    prepared = refiner.prepare(unary)
+    assert torch.equal(refiner.scores(prepared, refiner.start(prepared)), unary.scores)
+
+
+def test_scores_add_the_upsampled_change() -> None:
+    refiner, unary = refiner_of(), frame()
+    prepared = refiner.prepare(unary)
+    code = random_code(prepared, refiner)
+    change = refiner.decode(prepared, code)
+    added = refiner.scores(prepared, CodeState(code, change)) - unary.scores
+    rows = F.interpolate(change, unary.scores.shape[-2:], mode="bilinear", align_corners=False)
+    torch.testing.assert_close(added, rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conditioning": "mul"}, "use 'concat' or 'concat_mul'"),
+        ({"likelihood": "hinge"}, "use 'cross_entropy' or 'squared'"),
+        ({"global_size": 0, "grid_size": 0}, "needs a global_size or a grid_size"),
+    ],
+)
+def test_an_impossible_config_says_what_is_possible(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dataclasses.replace(TINY, **changes)
+
+
+# --- the solve -------------------------------------------------------------------------------
+
+
+def test_conjugate_gradients_at_full_steps_solve_the_system() -> None:
+    root = torch.randn(3, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrix = root @ root.mT + 0.1 * torch.eye(7)
+    target = torch.randn(3, 7, dtype=torch.float64)
+    found = conjugate_gradients(lambda x: (matrix @ x[..., None])[..., 0], target, 7)
+    torch.testing.assert_close(found, torch.linalg.solve(matrix, target), rtol=1e-6, atol=1e-6)
+
+
+def test_conjugate_gradients_of_nothing_are_nothing() -> None:
+    found = conjugate_gradients(lambda x: 2 * x, torch.zeros(1, 3), 4)
+    assert torch.equal(found, torch.zeros(1, 3))
+
+
+def loss(
+    refiner: CodeRefiner, prepared: Prepared, evidence: WeighedEvidence, code: Tensor
+) -> Tensor:
+    """The objective written out: robust evidence loss plus 1/2 |c|^2, float [B]."""
+    probs = F.softmax(prepared.pooled + refiner.decode(prepared, code), dim=1)
+    if refiner.config.likelihood == "squared":  # of single classes, and never doubted
+        misfit = 0.5 * (evidence.allowed - probs).square().sum(dim=2, keepdim=True)
+    else:
+        inside = (evidence.allowed * probs).sum(dim=2, keepdim=True)
+        misfit = -torch.log(inside + refiner.outlier.exp())
+    return (evidence.trust * misfit).sum(dim=(0, 2, 3, 4)) + 0.5 * code.square().sum(dim=1)
+
+
+def gauss_newton(
+    refiner: CodeRefiner, prepared: Prepared, evidence: WeighedEvidence, code: Tensor
+) -> Tensor:
+    """``H^-1 g``: the gradient by autograd, the Hessian ``J^T T D J + I`` dense; float [B, K]."""
+    code = code.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(refiner, prepared, evidence, code).sum(), code)
+    probs = F.softmax(prepared.pooled + refiner.decode(prepared, code), dim=1).detach()
+    inside = (evidence.allowed * probs).sum(dim=2, keepdim=True)
+    trust = (evidence.trust * inside / (inside + refiner.outlier.exp())).sum(dim=0).flatten(1)
+    p = probs.flatten(2).transpose(1, 2)  # [B, cells, C]
+    curvature = torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
+    if refiner.config.likelihood == "squared":
+        curvature = curvature @ curvature
+    basis = jacobian(refiner, prepared).unflatten(1, (CLASSES, -1))  # [B, C, cells, K]
+    hessian = torch.einsum("bcnk,bn,bncd,bdnl->bkl", basis, trust, curvature, basis)
+    hessian = hessian + torch.eye(code.shape[1], dtype=torch.float64)
+    return torch.linalg.solve(hessian, gradient).detach()
+
+
+def assert_step_is_gauss_newton(refiner: CodeRefiner, evidence: PooledEvidence) -> None:
+    prepared = refiner.requires_grad_(False).prepare(frame())
+    weighed = refiner.weigh(prepared, evidence)
+    code = 0.3 * random_code(prepared, refiner)
+    state = CodeState(code, refiner.decode(prepared, code))
+    found = refiner.step(prepared, state, weighed, refiner.zero_prior(prepared)).code
+    expected = code - gauss_newton(refiner, prepared, weighed, code)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    assert (found - code).abs().max() > 0.01
+
+
+@parts
+@conditionings
+def test_a_step_is_gauss_newton_on_the_robust_loss(part: str, conditioning: str) -> None:
+    refiner = refiner_of(PARTS[part], conditioning=conditioning, inner=EXACT)
+    assert_step_is_gauss_newton(refiner, scattered())
+
+
+def test_the_squared_likelihood_is_gauss_newton_on_the_papers_distance() -> None:
+    refiner = refiner_of(likelihood="squared", inner=EXACT).requires_grad_(False)
+    refiner.outlier.fill_(-60.0)  # the paper never doubts its evidence
+    assert_step_is_gauss_newton(refiner, single(1))
+
+
+@parts
+@likelihoods
+def test_without_evidence_the_code_is_exactly_zero(part: str, likelihood: str) -> None:
+    refiner = refiner_of(PARTS[part], likelihood=likelihood)
+    prepared = refiner.prepare(frame())
+    nothing = pool(
+        evidence_batch(np.zeros((BATCH, HEIGHT, WIDTH), np.uint8), SETS, WEIGHT), TINY.stride
+    )
+    state = refiner.solve(prepared, nothing, refiner.zero_prior(prepared))
+    assert not state.code.any()
+    assert not state.change.any()
+
+
+@parts
+@likelihoods
+def test_the_solve_moves_known_pixels_towards_their_set(part: str, likelihood: str) -> None:
+    refiner = refiner_of(PARTS[part], likelihood=likelihood)
+    prepared, evidence = refiner.prepare(frame()), single(2)
+    state = refiner.solve(prepared, evidence, refiner.zero_prior(prepared))
+    before, after = (
+        F.softmax(prepared.pooled + change, dim=1)[:, 1:3, 1, 1].sum(dim=1)
+        for change in (0, state.change)
+    )
+    assert (after > before).all()
+
+
+@parts
+def test_the_solve_lowers_the_objective(part: str) -> None:
+    refiner = refiner_of(PARTS[part])
+    prepared, evidence = refiner.prepare(frame()), scattered()
+    weighed = refiner.weigh(prepared, evidence)
+    zero = refiner.start(prepared).code
+    solved = refiner.solve(prepared, evidence, refiner.zero_prior(prepared)).code
+    before, after = (loss(refiner, prepared, weighed, code) for code in (zero, solved))
+    assert (after < before).all()
+
+
+def _lie(outlier: float) -> float:
+    """How far one cell that is sure of class 0 lets itself be moved by a claim of class 3."""
+    refiner = refiner_of().requires_grad_(False)
+    refiner.outlier.fill_(outlier)
+    unary = frame()
+    scores = torch.zeros_like(unary.scores)
+    scores[:, 0] = 8.0
+    prepared = refiner.prepare(dataclasses.replace(unary, scores=scores))
+    state = refiner.solve(prepared, single(3), refiner.zero_prior(prepared))
+    return float(state.change[:, 3, 1, 1].mean() - state.change[:, 0, 1, 1].mean())
+
+
+def test_contradicted_evidence_lets_go() -> None:
+    believed, doubted = _lie(outlier=-60.0), _lie(outlier=-4.0)
+    assert believed > 0.1
+    assert 0 < doubted < 0.1 * believed
+
+
+def test_local_codes_reach_no_further_than_their_neighbours() -> None:
+    refiner = refiner_of(PARTS["grid"])
+    wide = refiner.prepare(frame(width=160))
+    index = np.zeros((BATCH, HEIGHT, 160), np.uint8)
+    index[:, :8, :8] = 1
+    evidence = pool(evidence_batch(index, SETS, WEIGHT), TINY.stride)
+    change = refiner.solve(wide, evidence, refiner.zero_prior(wide)).change
+    assert change[..., :2, :2].abs().min() > 0
+    assert not change[..., 4:].any()
+
+
+def test_a_global_code_reaches_everywhere() -> None:
+    refiner = refiner_of(PARTS["global"], coarse=(1, 1))
+    prepared = refiner.prepare(frame())
+    change = refiner.solve(prepared, single(1, (0, 0)), refiner.zero_prior(prepared)).change
+    assert change.abs().min() > 0
+
+
+def test_a_precise_prior_pins_the_code_and_an_imprecise_one_does_nothing() -> None:
+    refiner = refiner_of(inner=EXACT)
+    prepared, evidence = refiner.prepare(frame()), scattered()
+    mean = random_code(prepared, refiner)
+    free = refiner.solve(prepared, evidence, refiner.zero_prior(prepared)).code
+    for precision, expected in ((0.0, free), (1e8, mean)):
+        prior = GaussianPrior(mean, torch.full((BATCH, 1), precision, dtype=torch.float64))
+        found = refiner.solve(prepared, evidence, prior).code
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_prior_alone_is_met_half_way() -> None:
+    """Two Gaussians of precision one: N(0, I) and the previous frame's code."""
+    refiner = refiner_of(inner=EXACT)
+    prepared = refiner.prepare(frame())
+    mean = random_code(prepared, refiner)
+    prior = GaussianPrior(mean, torch.ones(BATCH, 1, dtype=torch.float64))
+    index: NDArray[np.uint8] = np.zeros((BATCH, HEIGHT, WIDTH), np.uint8)
+    nothing = pool(evidence_batch(index, SETS, WEIGHT), TINY.stride)
+    torch.testing.assert_close(refiner.solve(prepared, nothing, prior).code, mean / 2)
+
+
+@likelihoods
+def test_gradients_flow_through_the_whole_solve(likelihood: str) -> None:
+    config = CodeConfig(2, 1, channels=1, coarse=(1, 2), likelihood=likelihood, inner=2)
+    torch.manual_seed(0)
+    refiner = CodeRefiner(3, CHANNELS, config).double()
+    unary = random_unary(16, 16, classes=3, channels=2, batch=1)
+    index = np.zeros((1, 16, 16), np.uint8)
+    index[0, :8, :8], index[0, 12:, 3:9] = 1, 2
+    sets = ((1, 1, 1), (1, 0, 0), (0, 1, 1))
+    evidence = pool(evidence_batch(index, sets, (0, 1, 0.6)), config.stride)
+
+    def corrected(scores: Tensor, *_: Tensor) -> Tensor:
+        prepared = refiner.prepare(dataclasses.replace(unary, scores=scores))
+        state = refiner.solve(prepared, evidence, refiner.zero_prior(prepared))
+        return refiner.scores(prepared, state)
+
+    scores = unary.scores.clone().requires_grad_(True)
+    learnt = [p for name, p in refiner.named_parameters() if not name.startswith("basis")]
+    assert torch.autograd.gradcheck(corrected, (scores, *learnt), atol=1e-6, rtol=1e-4)
