@@ -43,6 +43,7 @@ class Stage:
         learning_rate: peak of the cosine schedule.
         weight_decay: AdamW's, on matrices and kernels only.
         warmup: fraction of the steps in which the learning rate rises.
+        clip: norm that gradients are cut to.
         average: decay of the exponential weight average that is evaluated and exported; 0 = none.
         class_exponent: see `training.losses.class_weights`.
         street: whether rendered street frames are added to the recorded ones.
@@ -58,6 +59,7 @@ class Stage:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     warmup: float = 0.05
+    clip: float = 5.0
     average: float = 0.998
     class_exponent: float = 0.3
     street: bool = False

@@ -169,7 +169,7 @@ class StageRun:
             loss = self.objective.loss(batch, rng)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.stage.clip)
         self.optimiser.step()
         self.average.update(self.model)
         return float(loss.detach())

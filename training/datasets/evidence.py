@@ -25,7 +25,8 @@ class EvidenceSampler:
     Attributes:
         classes: of the dataset.
         groups: class names by group.
-        chances: how often each kind is drawn, in any unit.
+        chances: how often each kind is drawn, in any unit; kinds about one class choose it by the
+            square root of its area, for it is the large classes that sensors report.
         fractions: range of the fraction for the kinds that take one, sampled by its logarithm.
         lies: chance that some of the evidence is wrong, and the highest share that then is.
         shifts: chance that the evidence is displaced, and by how much of the width at most.
@@ -35,8 +36,8 @@ class EvidenceSampler:
     groups: Mapping[str, tuple[str, ...]]
     chances: tuple[tuple[str, float], ...] = (
         ("ego_lane", 5.0),
-        ("partial", 5.0),
-        ("points", 5.0),
+        ("partial", 6.0),
+        ("points", 4.0),
         ("sets", 3.0),
         ("positive", 3.0),
         ("complete", 1.0),
@@ -68,8 +69,8 @@ class EvidenceSampler:
         limits = dict(self.fractions).get(kind)
         if limits:
             kind += f":{np.exp(rng.uniform(*np.log(limits))):.4f}"
-        present = np.setdiff1d(labels, [VOID])
-        chosen = int(rng.choice(present)) if len(present) else 0
+        share = np.bincount(labels.ravel(), minlength=VOID + 1)[: len(self.classes)] ** 0.5
+        chosen = int(rng.choice(len(share), p=share / share.sum())) if share.any() else 0
         return partial_truth(
             labels, kind, chosen, classes=self.classes, groups=self.groups, rng=rng
         )

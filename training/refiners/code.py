@@ -26,8 +26,7 @@ from training.networks import UnaryOutput
 from training.refiners.evidence import PooledEvidence
 from training.refiners.trust import EvidenceTrust
 
-
-REACH = 3.0
+REACH = 1.5
 """Initial scale of the basis: with less, the prior N(0, I) holds every code near zero at first, and
 the solve that training goes through changes nothing it could learn from."""
 
@@ -76,6 +75,8 @@ class Prepared:
     Attributes:
         unary: float [B, C, H/4, W/4], the zero-code scores D0(I).
         pooled: float [B, C, h, w], the same averaged over the cells at which the code is solved.
+        probs: float [B, C, h, w], probabilities of `pooled`.
+        anchor: float [B, 1, h, w], how firmly the image would have cells held, see `EvidenceTrust`.
         basis: float [B, D, h, w], image features that the decoded code is multiplied with; ones
             [1, D, 1, 1] for "concat".
         resize: for each part (global, grid), the two matrices of its bilinear upsampling:
@@ -85,6 +86,8 @@ class Prepared:
 
     unary: Tensor
     pooled: Tensor
+    probs: Tensor
+    anchor: Tensor
     basis: Tensor
     resize: tuple[tuple[Tensor, Tensor], ...]
     grid: tuple[int, int]
@@ -110,10 +113,12 @@ class WeighedEvidence:
     Attributes:
         allowed: float [2, B, C, h, w] multi-hot, see `PooledEvidence`.
         trust: float [2, B, 1, h, w], see `EvidenceTrust`.
+        anchor: float [B, 1, h, w], trust in the image's own word where there is no evidence.
     """
 
     allowed: Tensor
     trust: Tensor
+    anchor: Tensor
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,9 @@ class CodeRefiner(nn.Module):
             )
             with torch.no_grad():
                 self.basis[2].weight.mul_(REACH)
+        self.anchor = nn.Conv2d(channels[config.stride] + 2 * classes, 1, 1)
+        nn.init.zeros_(self.anchor.weight)
+        nn.init.constant_(self.anchor.bias, -2.0)
         self.trust = EvidenceTrust(classes)
         # Log odds that a piece of evidence is wrong.
         self.outlier = nn.Parameter(torch.tensor(-4.0))
@@ -181,18 +189,26 @@ class CodeRefiner(nn.Module):
             (_interpolation(rows, height).to(scores), _interpolation(columns, width).to(scores).T)
             for rows, columns in sources
         )
-        features = unary.features[self.config.stride].to(scores)
-        basis = self._basis(features, scores, uncertainty)
-        return Prepared(unary.scores, scores, basis, resize, (int(grid[0]), int(grid[1])))
+        probs = probabilities(scores)
+        seen = torch.cat([unary.features[self.config.stride].to(scores), probs, uncertainty], dim=1)
+        return Prepared(
+            unary=unary.scores,
+            pooled=scores,
+            probs=probs,
+            anchor=self.anchor(seen),
+            basis=self._basis(seen),
+            resize=resize,
+            grid=(int(grid[0]), int(grid[1])),
+        )
 
     def _pool(self, fine: Tensor) -> Tensor:
         ratio = self.config.stride // UnaryOutput.STRIDE
         return F.avg_pool2d(fine, ratio) if ratio > 1 else fine
 
-    def _basis(self, features: Tensor, scores: Tensor, uncertainty: Tensor) -> Tensor:
+    def _basis(self, seen: Tensor) -> Tensor:
         if self.config.conditioning == "concat":
-            return scores.new_ones(1, self.to_scores.shape[1], 1, 1)
-        basis: Tensor = self.basis(torch.cat([features, probabilities(scores), uncertainty], dim=1))
+            return seen.new_ones(1, self.to_scores.shape[1], 1, 1)
+        basis: Tensor = self.basis(seen)
         return basis
 
     def decode(self, prepared: Prepared, code: Tensor) -> Tensor:
@@ -242,8 +258,8 @@ class CodeRefiner(nn.Module):
 
     def weigh(self, prepared: Prepared, evidence: PooledEvidence) -> WeighedEvidence:
         """Decide, once a frame, how far each piece of evidence is trusted."""
-        trust = self.trust(probabilities(prepared.pooled), evidence)
-        return WeighedEvidence(evidence.allowed, trust)
+        trust, anchor = self.trust(prepared.probs, prepared.anchor, evidence)
+        return WeighedEvidence(evidence.allowed, trust, anchor)
 
     def step(
         self, prepared: Prepared, state: CodeState, evidence: WeighedEvidence, prior: GaussianPrior
@@ -251,6 +267,8 @@ class CodeRefiner(nn.Module):
         """One Gauss-Newton step on evidence and priors."""
         probs = probabilities(prepared.pooled + state.change)
         pull, trust = self._residual(probs, evidence)
+        pull = pull + evidence.anchor * (probs - prepared.probs)
+        trust = trust + evidence.anchor
         gradient = self.adjoint(prepared, self._jacobian(probs, pull))
         gradient = gradient + state.code + prior.precision * (state.code - prior.mean)
 

@@ -1,4 +1,4 @@
-"""How far a piece of evidence is to be trusted, seen beside the image and the rest of the evidence."""
+"""How far each piece of evidence, and the image itself, is to be trusted."""
 
 from __future__ import annotations
 
@@ -9,86 +9,109 @@ from torch import Tensor, nn
 from training.refiners.evidence import PooledEvidence
 
 LEAST = 1e-6
+COMPLETE = 0.8
+"""Share of a class's expected pixels from which on evidence counts as naming all of them."""
 
 
 class EvidenceTrust(nn.Module):
-    """Learned weight of each cell's evidence.
+    """Learned weight of each cell's evidence, and of the image's own word where there is none.
 
     Neighbouring pixels repeat each other, and what is known already teaches nothing new. Above all,
-    evidence that covers *all* of its class (a complete road mask) says nothing about the rest of the
-    image, whereas the same pixels as a part of the class (a lane) do. A small network over what
+    evidence that covers *all* of its class (a complete road mask) says nothing about the rest of
+    the image, whereas the same pixels as a part of the class (a lane) do. A small network over what
     tells these cases apart decides, cell by cell; the solve stays linear in the code.
+
+    Cells without evidence are *anchored*: the solve pays for moving their probabilities away from
+    what the image alone says. That is what keeps a correction from spilling over onto things that
+    were right; how firmly depends on the image and on what is known around.
 
     Args:
         classes: number of classes C.
-        hidden: channels of the hidden layer.
+        hidden: channels of the hidden layers.
     """
 
     NEIGHBOURHOOD = 9  # cells
-    FEATURES = 6
+    SHARED = 4
+    OWN = 3
 
     def __init__(self, classes: int, hidden: int = 16) -> None:
         super().__init__()
         self.strength = nn.Parameter(torch.tensor(1.0))
         self.density = nn.Parameter(torch.tensor(0.5))
         self.novelty = nn.Parameter(torch.tensor(1.0))
-        self.network = nn.Sequential(
-            nn.Conv2d(self.FEATURES + classes, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 1, 1)
-        )
-        nn.init.zeros_(self.network[2].weight)
-        nn.init.zeros_(self.network[2].bias)
+        self.weigh = _decision(self.SHARED + self.OWN + classes, hidden)
+        self.hold = _decision(self.SHARED, hidden)
 
-    def forward(self, probs: Tensor, evidence: PooledEvidence) -> Tensor:
-        """Trust in each of a cell's two sets, float [2, B, 1, h, w]; 0 where nothing is known.
+    def forward(
+        self, probs: Tensor, anchor: Tensor, evidence: PooledEvidence
+    ) -> tuple[Tensor, Tensor]:
+        """Decide, once a frame.
 
         Args:
             probs: float [B, C, h, w], what the image alone says.
+            anchor: float [B, 1, h, w], how firmly the image would have cells held, before softplus.
             evidence: by cell.
+
+        Returns:
+            trust: float [2, B, 1, h, w] in each of a cell's two sets; 0 where nothing is known.
+            anchor: float [B, 1, h, w]; 0 where something is known.
         """
-        batch, _, height, width = probs.shape
         agreement = (evidence.allowed * probs).sum(dim=2, keepdim=True).clamp_min(LEAST)
-        completeness = _completeness(probs, evidence, agreement)
-        seen = self._features(probs, evidence, agreement, completeness)
-        learned = self.network(seen.flatten(0, 1)).unflatten(0, (2, batch))
+        named = _named(probs, evidence, agreement)
+        shared = self._shared(probs, evidence, agreement, named)
+        held = F.softplus(anchor + self.hold(shared)) * (evidence.coverage == 0)
+
+        completeness = _completeness(probs, evidence, named)
+        spread = shared.expand(2, *shared.shape)
+        coverage = evidence.coverage.expand_as(agreement)
+        seen = torch.cat([spread, agreement, coverage, completeness, evidence.allowed], dim=2)
+        learned = self.weigh(seen.flatten(0, 1)).unflatten(0, (2, len(probs)))
+        news = 1 - completeness / COMPLETE
         log_trust = (
             self.strength
-            + self.density * torch.log(evidence.coverage.clamp_min(LEAST))
-            + self.novelty * torch.log((1.05 - completeness).clamp_min(0.05))
+            + self.density * torch.log(coverage.clamp_min(LEAST))
+            + self.novelty * torch.log(news.clamp_min(LEAST))
             + learned
         )
-        return 0.5 * evidence.weight * torch.exp(log_trust.clamp_max(4.0))
+        trust = 0.5 * evidence.weight * (news > 0) * torch.exp(log_trust.clamp_max(4.0))
+        return trust, held
 
-    def _features(
-        self, probs: Tensor, evidence: PooledEvidence, agreement: Tensor, completeness: Tensor
+    def _shared(
+        self, probs: Tensor, evidence: PooledEvidence, agreement: Tensor, named: Tensor
     ) -> Tensor:
-        """float [2, B, 6 + C, h, w]."""
-        coverage = evidence.coverage.expand_as(agreement)
+        """What is the same for both sets of a cell, float [B, 4, h, w]."""
         around = _blur(evidence.coverage, self.NEIGHBOURHOOD)
-        agreed = (agreement * coverage).mean(dim=0)
+        agreed = (agreement * evidence.coverage).mean(dim=0)
         agreed_around = _blur(agreed, self.NEIGHBOURHOOD) / around.clamp_min(LEAST)
-        entropy = -(probs * torch.log(probs.clamp_min(LEAST))).sum(dim=1, keepdim=True)
-        return torch.cat(
-            [
-                agreement,
-                coverage,
-                around.expand_as(agreement),
-                agreed_around.expand_as(agreement),
-                entropy.expand_as(agreement),
-                completeness,
-                evidence.allowed,
-            ],
-            dim=2,
-        )
+        variety = _entropy(named / named.sum(dim=1, keepdim=True).clamp_min(LEAST))
+        return torch.cat([around, agreed_around, _entropy(probs), variety.expand_as(around)], dim=1)
 
 
-def _completeness(probs: Tensor, evidence: PooledEvidence, agreement: Tensor) -> Tensor:
-    """Share of a set's expected pixels that evidence already names: float [2, B, 1, h, w]."""
+def _decision(inputs: int, hidden: int) -> nn.Sequential:
+    """A small network on single cells that says 0 to begin with."""
+    last = nn.Conv2d(hidden, 1, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), last)
+
+
+def _named(probs: Tensor, evidence: PooledEvidence, agreement: Tensor) -> Tensor:
+    """Pixels (in cells) of each class that evidence names, float [B, C, 1, 1]."""
     restricted = evidence.allowed * probs / agreement
-    named = (0.5 * (evidence.weight > 0) * evidence.coverage * restricted).sum(dim=(0, 3, 4))
-    expected = probs.sum(dim=(2, 3))
-    named, expected = (x[None, :, :, None, None] for x in (named, expected))
-    whole = (evidence.allowed * expected).sum(dim=2, keepdim=True)
-    return (evidence.allowed * named).sum(dim=2, keepdim=True) / whole.clamp_min(1.0)
+    share = 0.5 * (evidence.weight > 0) * evidence.coverage
+    return (share * restricted).sum(dim=0).sum(dim=(2, 3), keepdim=True)
+
+
+def _completeness(probs: Tensor, evidence: PooledEvidence, named: Tensor) -> Tensor:
+    """Share of a set's expected pixels that evidence already names: float [2, B, 1, h, w]."""
+    expected = probs.sum(dim=(2, 3), keepdim=True)
+    found = (evidence.allowed * named).sum(dim=2, keepdim=True)
+    return found / (evidence.allowed * expected).sum(dim=2, keepdim=True).clamp_min(1.0)
+
+
+def _entropy(probs: Tensor) -> Tensor:
+    """Entropy [B, 1, h, w] of probabilities [B, C, h, w], in nats."""
+    return -(probs * torch.log(probs.clamp_min(LEAST))).sum(dim=1, keepdim=True)
 
 
 def _blur(cells: Tensor, size: int) -> Tensor:
