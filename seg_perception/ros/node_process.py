@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -65,13 +67,18 @@ class NodeProcess:
     def __enter__(self) -> NodeProcess:
         given = [f"{name}:={value}" for name, value in self._parameters.items()]
         arguments = ["-r", f"__ns:={self.namespace}", *(x for p in given for x in ("-p", p))]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "seg_perception.ros.node", "--ros-args", *arguments],
-            env={**os.environ, **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        try:
+            with _signals_deferred():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "seg_perception.ros.node", "--ros-args", *arguments],
+                    env={**os.environ, **self.environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._log,
+                    stderr=subprocess.STDOUT,
+                )
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -80,6 +87,10 @@ class NodeProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the node, by force if it does not end by itself; idempotent."""
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -129,3 +140,23 @@ class NodeProcess:
         lines = self._log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         self._log.seek(0, os.SEEK_END)
         return "\n".join(f"    {line}" for line in lines) or "    (it wrote nothing)"
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM afterwards: who starts a process must live to know it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread only
+        return
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
