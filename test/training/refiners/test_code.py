@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from tiny_training import evidence_batch, random_unary
 from torch import Tensor
 
@@ -45,8 +44,8 @@ def random_code(prepared: Prepared, refiner: CodeRefiner, seed: int = 1) -> Tens
     return torch.randn(size, generator=generator, dtype=torch.float64)
 
 
-def scattered(share: float = 0.1) -> PooledEvidence:
-    """Evidence of every set, on pixels here and there."""
+def scattered(share: float = 0.02) -> PooledEvidence:
+    """Evidence of every set, on pixels here and there; some cells have none."""
     rng = np.random.default_rng(0)
     index = rng.integers(1, len(SETS), (BATCH, HEIGHT, WIDTH)) * (
         rng.random((BATCH, HEIGHT, WIDTH)) < share
@@ -160,44 +159,62 @@ def test_conjugate_gradients_of_nothing_are_nothing() -> None:
 
 
 def loss(
-    refiner: CodeRefiner, prepared: Prepared, evidence: WeighedEvidence, code: Tensor
+    refiner: CodeRefiner,
+    prepared: Prepared,
+    evidence: WeighedEvidence,
+    prior: GaussianPrior,
+    code: Tensor,
 ) -> Tensor:
-    """The objective written out: robust evidence loss plus 1/2 |c|^2, float [B]."""
-    probs = F.softmax(prepared.pooled + refiner.decode(prepared, code), dim=1)
+    """The objective written out: evidence, anchors elsewhere, two Gaussians; float [B]."""
+    log_probs = F.log_softmax(prepared.pooled + refiner.decode(prepared, code), dim=1)
+    probs, before = log_probs.exp(), F.softmax(prepared.pooled, dim=1)
     if refiner.config.likelihood == "squared":  # of single classes, and never doubted
         misfit = 0.5 * (evidence.allowed - probs).square().sum(dim=2, keepdim=True)
+        moved = 0.5 * (before - probs).square().sum(dim=1, keepdim=True)
     else:
         inside = (evidence.allowed * probs).sum(dim=2, keepdim=True)
         misfit = -torch.log(inside + refiner.outlier.exp())
-    return (evidence.trust * misfit).sum(dim=(0, 2, 3, 4)) + 0.5 * code.square().sum(dim=1)
+        moved = -(before * log_probs).sum(dim=1, keepdim=True)
+    data = (evidence.trust * misfit).sum(dim=0) + evidence.anchor * moved
+    away = prior.precision * (code - prior.mean).square() + code.square()
+    return data.sum(dim=(1, 2, 3)) + 0.5 * away.sum(dim=1)
 
 
 def gauss_newton(
-    refiner: CodeRefiner, prepared: Prepared, evidence: WeighedEvidence, code: Tensor
+    refiner: CodeRefiner,
+    prepared: Prepared,
+    evidence: WeighedEvidence,
+    prior: GaussianPrior,
+    code: Tensor,
 ) -> Tensor:
-    """``H^-1 g``: the gradient by autograd, the Hessian ``J^T T D J + I`` dense; float [B, K]."""
+    """``H^-1 g``, gradient by autograd, Hessian ``B^T T D B + (1 + l) I`` dense; float [B, K]."""
     code = code.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(loss(refiner, prepared, evidence, code).sum(), code)
+    value = loss(refiner, prepared, evidence, prior, code).sum()
+    (gradient,) = torch.autograd.grad(value, code)
     probs = F.softmax(prepared.pooled + refiner.decode(prepared, code), dim=1).detach()
     inside = (evidence.allowed * probs).sum(dim=2, keepdim=True)
-    trust = (evidence.trust * inside / (inside + refiner.outlier.exp())).sum(dim=0).flatten(1)
+    right = inside / (inside + refiner.outlier.exp())
+    trust = ((evidence.trust * right).sum(dim=0) + evidence.anchor).flatten(1)
     p = probs.flatten(2).transpose(1, 2)  # [B, cells, C]
     curvature = torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
     if refiner.config.likelihood == "squared":
         curvature = curvature @ curvature
     basis = jacobian(refiner, prepared).unflatten(1, (CLASSES, -1))  # [B, C, cells, K]
     hessian = torch.einsum("bcnk,bn,bncd,bdnl->bkl", basis, trust, curvature, basis)
-    hessian = hessian + torch.eye(code.shape[1], dtype=torch.float64)
+    identity = torch.eye(code.shape[1], dtype=torch.float64)
+    hessian = hessian + (1 + prior.precision[..., None]) * identity
     return torch.linalg.solve(hessian, gradient).detach()
 
 
 def assert_step_is_gauss_newton(refiner: CodeRefiner, evidence: PooledEvidence) -> None:
     prepared = refiner.requires_grad_(False).prepare(frame())
     weighed = refiner.weigh(prepared, evidence)
+    assert weighed.anchor.any()
+    prior = GaussianPrior(random_code(prepared, refiner, 2), torch.tensor([[0.5], [2.0]]).double())
     code = 0.3 * random_code(prepared, refiner)
     state = CodeState(code, refiner.decode(prepared, code))
-    found = refiner.step(prepared, state, weighed, refiner.zero_prior(prepared)).code
-    expected = code - gauss_newton(refiner, prepared, weighed, code)
+    found = refiner.step(prepared, state, weighed, prior).code
+    expected = code - gauss_newton(refiner, prepared, weighed, prior, code)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     assert (found - code).abs().max() > 0.01
 
@@ -245,10 +262,10 @@ def test_the_solve_moves_known_pixels_towards_their_set(part: str, likelihood: s
 def test_the_solve_lowers_the_objective(part: str) -> None:
     refiner = refiner_of(PARTS[part])
     prepared, evidence = refiner.prepare(frame()), scattered()
-    weighed = refiner.weigh(prepared, evidence)
+    weighed, prior = refiner.weigh(prepared, evidence), refiner.zero_prior(prepared)
     zero = refiner.start(prepared).code
-    solved = refiner.solve(prepared, evidence, refiner.zero_prior(prepared)).code
-    before, after = (loss(refiner, prepared, weighed, code) for code in (zero, solved))
+    solved = refiner.solve(prepared, evidence, prior).code
+    before, after = (loss(refiner, prepared, weighed, prior, code) for code in (zero, solved))
     assert (after < before).all()
 
 
@@ -260,7 +277,11 @@ def _lie(outlier: float) -> float:
     scores = torch.zeros_like(unary.scores)
     scores[:, 0] = 8.0
     prepared = refiner.prepare(dataclasses.replace(unary, scores=scores))
-    state = refiner.solve(prepared, single(3), refiner.zero_prior(prepared))
+    weighed = refiner.weigh(prepared, single(3))
+    weighed = dataclasses.replace(weighed, trust=0.5 * single(3).weight)
+    state = refiner.start(prepared)
+    for _ in range(2):
+        state = refiner.step(prepared, state, weighed, refiner.zero_prior(prepared))
     return float(state.change[:, 3, 1, 1].mean() - state.change[:, 0, 1, 1].mean())
 
 
@@ -270,22 +291,15 @@ def test_contradicted_evidence_lets_go() -> None:
     assert 0 < doubted < 0.1 * believed
 
 
-def test_local_codes_reach_no_further_than_their_neighbours() -> None:
-    refiner = refiner_of(PARTS["grid"])
-    wide = refiner.prepare(frame(width=160))
-    index = np.zeros((BATCH, HEIGHT, 160), np.uint8)
-    index[:, :8, :8] = 1
-    evidence = pool(evidence_batch(index, SETS, WEIGHT), TINY.stride)
-    change = refiner.solve(wide, evidence, refiner.zero_prior(wide)).change
-    assert change[..., :2, :2].abs().min() > 0
-    assert not change[..., 4:].any()
-
-
-def test_a_global_code_reaches_everywhere() -> None:
-    refiner = refiner_of(PARTS["global"], coarse=(1, 1))
-    prepared = refiner.prepare(frame())
-    change = refiner.solve(prepared, single(1, (0, 0)), refiner.zero_prior(prepared)).change
-    assert change.abs().min() > 0
+def test_a_local_code_reaches_its_neighbours_and_a_global_one_everything() -> None:
+    for part, reaches_far in (("grid", False), ("global", True)):
+        refiner = refiner_of(PARTS[part], coarse=(1, 1))
+        prepared = refiner.prepare(frame(width=160))
+        code = torch.zeros_like(refiner.start(prepared).code)
+        code[:, 0] = 1  # of the grid: the corner's
+        change = refiner.decode(prepared, code)
+        assert change[..., :2, :2].abs().min() > 0
+        assert bool(change[..., 4:].any()) == reaches_far
 
 
 def test_a_precise_prior_pins_the_code_and_an_imprecise_one_does_nothing() -> None:
@@ -299,15 +313,32 @@ def test_a_precise_prior_pins_the_code_and_an_imprecise_one_does_nothing() -> No
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_prior_alone_is_met_half_way() -> None:
-    """Two Gaussians of precision one: N(0, I) and the previous frame's code."""
-    refiner = refiner_of(inner=EXACT)
+def test_an_anchor_holds_what_is_not_known() -> None:
+    """The firmer cells without evidence are held, the less a neighbour's evidence moves them."""
+    refiner = refiner_of(inner=EXACT).requires_grad_(False)
     prepared = refiner.prepare(frame())
-    mean = random_code(prepared, refiner)
-    prior = GaussianPrior(mean, torch.ones(BATCH, 1, dtype=torch.float64))
-    index: NDArray[np.uint8] = np.zeros((BATCH, HEIGHT, WIDTH), np.uint8)
-    nothing = pool(evidence_batch(index, SETS, WEIGHT), TINY.stride)
-    torch.testing.assert_close(refiner.solve(prepared, nothing, prior).code, mean / 2)
+    weighed = refiner.weigh(prepared, single(3))
+    assert not weighed.anchor[..., 1, 1].any()
+    moved = []
+    for firmness in (0.0, 1.0, 100.0):
+        held = dataclasses.replace(weighed, anchor=firmness * (single(3).coverage == 0).double())
+        state = refiner.step(prepared, refiner.start(prepared), held, refiner.zero_prior(prepared))
+        probs = F.softmax(prepared.pooled + state.change, dim=1)
+        moved.append(float((probs - F.softmax(prepared.pooled, dim=1))[..., 2:, :].abs().sum()))
+    assert moved[0] > moved[1] > moved[2]
+
+
+def test_nothing_that_could_learn_is_left_out() -> None:
+    refiner = refiner_of()
+    unary, evidence = frame(), scattered()
+    optimiser = torch.optim.SGD(refiner.parameters(), lr=0.01)
+    for _ in range(2):  # what is behind a layer that begins at zero learns from the second step on
+        prepared = refiner.prepare(unary)
+        state = refiner.solve(prepared, evidence, refiner.zero_prior(prepared))
+        optimiser.zero_grad()
+        F.softmax(refiner.scores(prepared, state), dim=1)[:, 0].sum().backward()
+        optimiser.step()
+    assert [n for n, p in refiner.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 @likelihoods
@@ -328,4 +359,4 @@ def test_gradients_flow_through_the_whole_solve(likelihood: str) -> None:
 
     scores = unary.scores.clone().requires_grad_(True)
     learnt = [p for name, p in refiner.named_parameters() if not name.startswith("basis")]
-    assert torch.autograd.gradcheck(corrected, (scores, *learnt), atol=1e-6, rtol=1e-4)
+    assert torch.autograd.gradcheck(corrected, (scores, *learnt), fast_mode=True)
