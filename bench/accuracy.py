@@ -1,9 +1,12 @@
-"""Accuracy of a bundle on CamVid with and without partial truth, on val and on drives left out.
+r"""Accuracy of a bundle on CamVid with and without partial truth, on val and on drives left out.
 
-``python bench/accuracy.py BUNDLE --root DIR`` scores val;
-``python bench/accuracy.py BUNDLE --root DIR --drive 0001TP`` scores the training frames of one drive, for a
-bundle that was trained without it (``python -m training.train RECIPE --leave-out 0001TP``, then
-``python -m training.export RECIPE --checkpoint runs/RECIPE-without-0001TP/code/best.pt --out BUNDLE``).
+``python bench/accuracy.py BUNDLE --root DIR`` scores val. With ``--drive 0001TP`` the training
+frames of one drive are scored, for a bundle that was trained without it:
+
+    python -m training.train RECIPE --root DIR --leave-out 0001TP
+    python -m training.export RECIPE --out BUNDLE \
+        --checkpoint runs/RECIPE-without-0001TP/code/best.pt
+    python bench/accuracy.py BUNDLE --root DIR --drive 0001TP
 """
 
 from __future__ import annotations
