@@ -11,10 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -26,6 +23,7 @@ from seg_perception.evidence.record import Evidence, evidence_from_labels
 from seg_perception.perceiver import Frame
 from seg_perception.ros.absence import Wanted
 from seg_perception.ros.messages import decode_compressed, stamp_ns, to_label_map, to_rgb
+from seg_perception.ros.qos import OVERRIDABLE, SubscriptionEventCallbacks, sensor_data
 from seg_perception.runtime.manifest import Manifest
 from seg_perception.timing import Stopwatch
 
@@ -156,12 +154,12 @@ class Inputs:
             message_type,
             topic,
             callback,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            sensor_data(depth=1),
             callback_group=group,
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=lost if counts_losses else None
             ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=OVERRIDABLE,
         )
 
     def _image_handler(

@@ -7,15 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
-from rclpy.qos import (
-    DurabilityPolicy,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_policy_name_from_kind,
-)
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -24,13 +17,8 @@ from seg_perception.overlay import overlay
 from seg_perception.perceiver import Perception
 from seg_perception.ros.messages import LABEL_INFO_TYPE, from_array, label_info, to_jpeg
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.qos import LATCHED, OVERRIDABLE, PublisherEventCallbacks, sensor_data
 from seg_perception.timing import Stopwatch
-
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 
 
 class Outputs:
@@ -116,9 +104,9 @@ class Outputs:
         return self._node.create_lifecycle_publisher(
             message_type,
             f"~/{name}",
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            sensor_data(depth=5),
             event_callbacks=PublisherEventCallbacks(
                 incompatible_qos=incompatible, use_default_callbacks=False
             ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=OVERRIDABLE,
         )

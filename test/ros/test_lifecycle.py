@@ -151,7 +151,7 @@ def test_signal_while_loading_ends_cleanly(tmp_path: Path, client: Client) -> No
     large = write_tiny_bundle(tmp_path / "large", height=480, width=640)
     client.start_afresh()
     with NodeProcess(tmp_path, {**FAST, "bundle": large}) as process:
-        client.wait(lambda: NODE in client.node.get_node_names(), "the node to appear")
+        client.wait(client.sees_node, "the node to appear")
         assert process.stop() == 0
         assert "Traceback" not in process.log.read_text()
 
@@ -231,6 +231,14 @@ def test_loading_blocks_no_service(
     go_on.set()
     loader.join()
     assert client.state() == "inactive"
+
+
+def test_images_that_the_middleware_lost_are_told(inner: SegmentationNode, client: Client) -> None:
+    assert inner.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert inner.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    inner._session.on_lost(3)
+    report = client.wait_for_report(lambda report: report.count("frames.lost") == 3, "the loss")
+    assert "Large images" in report.values["faults.image_lost.last"]
 
 
 def test_whatever_a_runtime_raises_the_node_lives_to_tell_it(
