@@ -185,9 +185,9 @@ def _add_replay(commands: Any) -> None:
     parser.add_argument(
         "--timeout",
         type=float,
-        default=60.0,
+        default=120.0,
         metavar="S",
-        help="how long to wait for the node to come up, and for an answer (default: 60)",
+        help="how long to wait for the node to come up (default: 120)",
     )
     parser.add_argument(
         "--idle", type=float, default=5.0, metavar="S", help="see --live (default: 5)"

@@ -48,7 +48,7 @@ class LiveOptions:
     node: str = "/segmentation"
     image_topic: str | None = None
     frames: int | None = None
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 120.0
     idle_s: float = 5.0
 
     def beside_node(self, name: str) -> str:

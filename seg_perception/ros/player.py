@@ -62,8 +62,8 @@ class PlayOptions:
     evidence: bool = True
     frames: int | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
-    start_timeout_s: float = 60.0
-    answer_timeout_s: float = 10.0
+    start_timeout_s: float = 120.0
+    answer_timeout_s: float = 20.0
 
     @property
     def lock_step(self) -> bool:
