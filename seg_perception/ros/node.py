@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +76,7 @@ class SegmentationNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(
             self._settings.diagnostics_period,
-            self.publish_diagnostics,
+            self._on_timer,
             callback_group=MutuallyExclusiveCallbackGroup(),
             clock=steady,
         )
@@ -90,11 +91,8 @@ class SegmentationNode(LifecycleNode):
         self._enter("configuring")
         try:
             self._session = Session(self, self._settings)
-        except SegPerceptionError as error:
-            return self._fail("unconfigured", str(error))
         except Exception as error:  # whatever a runtime raises, the node must live to tell it
-            self.get_logger().error(traceback.format_exc())
-            return self._fail("unconfigured", f"{type(error).__name__}: {error}")
+            return self._fail("unconfigured", error)
         runner = self._session.runner
         self.get_logger().info(f"{runner.bundle.path} with {runner.name}: {runner.reason}")
         self._enter("inactive")
@@ -102,9 +100,14 @@ class SegmentationNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and answer."""
-        enabled = super().on_activate(state)
         assert self._session is not None
-        self._session.start()
+        enabled = super().on_activate(state)
+        try:
+            topics = self._session.start()
+        except Exception as error:
+            self._session.stop()
+            return self._fail("inactive", error)
+        self.get_logger().info(f"answers images on {' or '.join(topics)}")
         self._enter("active")
         return enabled
 
@@ -151,6 +154,12 @@ class SegmentationNode(LifecycleNode):
         self._publisher.wait_for_all_acked(LAST_WORDS)
         self.destroy_node()
 
+    def _on_timer(self) -> None:
+        try:
+            self.publish_diagnostics()
+        except Exception:  # looking for the fault of others must not become one
+            self.get_logger().error(traceback.format_exc(), throttle_duration_sec=60.0)
+
     def _start(self) -> None:
         self._autostart.cancel()
         if self.trigger_configure() == SUCCESS:
@@ -160,7 +169,12 @@ class SegmentationNode(LifecycleNode):
         self._state, self._failure = state, ""
         self.publish_diagnostics()
 
-    def _fail(self, state: str, reason: str) -> TransitionCallbackReturn:
+    def _fail(self, state: str, error: Exception) -> TransitionCallbackReturn:
+        if isinstance(error, SegPerceptionError):
+            reason = str(error)
+        else:
+            reason = f"{type(error).__name__}: {error}"
+            self.get_logger().error(traceback.format_exc())
         self._state, self._failure = state, reason
         self.get_logger().error(reason)
         self.publish_diagnostics()
@@ -214,7 +228,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
         rclpy.shutdown()
         return 1
-    with spinning(node):
+    with spinning(node, stop.set):
         stop.wait()
     node.close()
     rclpy.shutdown()
@@ -222,19 +236,28 @@ def main(args: list[str] | None = None) -> int:
 
 
 @contextmanager
-def spinning(node: Node) -> Iterator[None]:
-    """Spin a node in threads of its own; Python runs signal handlers in the main thread only."""
+def spinning(node: Node, on_end: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Spin a node in threads of its own; Python runs signal handlers in the main thread only.
+
+    Args:
+        node: to spin.
+        on_end: called when spinning ends, for whatever reason.
+
+    Raises:
+        Exception: what ended the spinning, if anything did.
+    """
     executor = MultiThreadedExecutor(EXECUTOR_THREADS, context=node.context)
     executor.add_node(node)
     stopped: Future = Future()
-    spinner = threading.Thread(target=executor.spin_until_future_complete, args=(stopped,))
-    spinner.start()
-    try:
-        yield
-    finally:
-        stopped.set_result(None)
-        spinner.join()
-        executor.shutdown()
+    with ThreadPoolExecutor(1) as pool:
+        spun = pool.submit(executor.spin_until_future_complete, stopped)
+        spun.add_done_callback(lambda _: on_end())
+        try:
+            yield
+        finally:
+            stopped.set_result(None)
+            spun.result()
+            executor.shutdown()
 
 
 if __name__ == "__main__":

@@ -68,12 +68,13 @@ class Session:
             "lane_mask": settings.lane_mask_trust,
         }
 
-    def start(self) -> None:
-        """Answer images from now on."""
+    def start(self) -> tuple[str, ...]:
+        """Answer images from now on; return the full names of their topics."""
         self.journal.restart()
         self._perceiver.start(self._on_perception, self._on_error)
         manifest = self.runner.bundle.manifest
         self.inputs = Inputs(self._node, manifest, self._settings.lane_mask_classes, self)
+        return tuple(wanted.topic for wanted in self.inputs.wanted)
 
     def stop(self) -> None:
         """Finish the frame in work, then answer no more; idempotent."""

@@ -95,7 +95,7 @@ def test_a_life(by_hand: NodeProcess, bundle: Path, tmp_path: Path, client: Clie
 
     assert client.transit(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     client.wait_for_report(lambda report: report.state == "finalized", "the end")
-    assert outputs(client) == set()
+    client.wait(lambda: outputs(client) == set(), "no topics of answers any more")
     assert client.state() == "finalized"
 
 
@@ -121,8 +121,8 @@ def test_classes_that_lanes_cannot_lie_on_mute_only_the_lanes(
     report = client.fresh_report()
     assert "unknown class 'lawn'" in report.values["faults.evidence/lane_mask.last"]
     np.testing.assert_array_equal(client.labels(IMAGE), LABELS)
+    client.wait(lambda: client.node.count_subscribers("/evidence/labels") == 1, "evidence/labels")
     assert client.node.count_subscribers("/evidence/lane_mask") == 0
-    assert client.node.count_subscribers("/evidence/labels") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -231,6 +231,33 @@ def test_loading_blocks_no_service(
     go_on.set()
     loader.join()
     assert client.state() == "inactive"
+
+
+def test_activation_that_fails_says_why_and_can_be_repeated(
+    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert inner.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "Inputs", lambda *arguments: 1 / 0)
+        assert inner.trigger_activate() == TransitionCallbackReturn.FAILURE
+        report = client.wait_for_report(lambda report: report.level == ERROR, "the error")
+        assert report.message.startswith("inactive: ZeroDivisionError")
+    assert perceiver_threads() == []
+    assert inner.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    answer: Image = client.ask(from_array(IMAGE, "rgb8", Header()))
+    np.testing.assert_array_equal(to_label_map(answer), LABELS)
+
+
+def test_what_ends_the_spinning_is_raised(bundle: Path) -> None:
+    context = Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("doomed", context=context)
+    ended = threading.Event()
+    node.create_timer(0.0, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), spinning(node, ended.set):
+        assert ended.wait(30.0)
+    node.destroy_node()
+    context.try_shutdown()
 
 
 def test_images_that_the_middleware_lost_are_told(inner: SegmentationNode, client: Client) -> None:
