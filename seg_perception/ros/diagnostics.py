@@ -15,7 +15,7 @@ One `DiagnosticStatus` named "<node>: perception". Its keys:
 | `evidence.used`, `.stale`, `.rejected` | counts |
 | `evidence.<source>.age_ms`, `.agreement_percent` | of the last answer |
 | `evidence.<source>.reason` | why it was not used in the last answer; empty if it was |
-| `faults.<cause>`, `faults.<cause>.last` | how often, and the last message |
+| `faults.<cause>`, `faults.<cause>.last` | how often, and the last message, see `FAULTS` |
 """
 
 from __future__ import annotations
@@ -45,6 +45,20 @@ STAGES = {
     "stamp_to_publish": "from the image's stamp to the end of publish, by the node's clock",
 }
 """The stages of a frame in order; resize to restore are those of `Perception.timings`."""
+
+FAULTS = {
+    "image": "a message on image that cannot be read",
+    "image/compressed": "likewise",
+    "evidence/labels": "a message that cannot be read, or evidence that was not used, in part or whole",
+    "evidence/lane_mask": "likewise",
+    "second_camera": "images of different frame_id come mixed",
+    "clock_jump": "an image is older than the one before",
+    "image_lost": "the middleware lost images",
+    "inference": "the model failed on a frame, or its answer could not be published",
+    "uniform_mask": "an answer has one class only",
+    "subscriber_qos": "a subscriber asks for a QoS that is not offered, and gets nothing",
+}
+"""The causes of faults. Each is logged once and counted from then on."""
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 

@@ -20,7 +20,7 @@ from tiny_bundle import TINY_CLASSES, color_image
 
 from seg_perception.overlay import overlay
 from seg_perception.perceiver import Frame, Perceiver
-from seg_perception.ros.diagnostics import ERROR, OK, WARN
+from seg_perception.ros.diagnostics import ERROR, FAULTS, OK, STAGES, WARN
 from seg_perception.ros.messages import (
     LABEL_INFO_TYPE,
     decode_compressed,
@@ -393,6 +393,18 @@ def test_frame_counts_add_up(camera: Client) -> None:
         return received == sum(ended) > 0
 
     camera.wait_for_report(adds_up, "every frame to be accounted for")
+
+
+def test_every_fault_is_documented(camera: Client) -> None:
+    report = camera.fresh_report()
+    causes = {
+        key.removeprefix("faults.").removesuffix(".last")
+        for key in report.values
+        if key.startswith("faults.")
+    }
+    assert causes, "the tests before provoke nearly all"
+    assert causes <= FAULTS.keys()
+    assert report.stages().keys() <= STAGES.keys()
 
 
 def test_silence_is_explained(camera: Client) -> None:
