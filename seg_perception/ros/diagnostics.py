@@ -49,7 +49,7 @@ STAGES = {
 FAULTS = {
     "image": "a message on image that cannot be read",
     "image/compressed": "likewise",
-    "evidence/labels": "a message that cannot be read, or evidence that was not used, in part or whole",
+    "evidence/labels": "a message that cannot be read, or evidence that was not used as a whole",
     "evidence/lane_mask": "likewise",
     "second_camera": "images of different frame_id come mixed",
     "clock_jump": "an image is older than the one before",
