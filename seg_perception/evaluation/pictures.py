@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from seg_perception.classes import ClassInfo
 from seg_perception.errors import ConfigError
@@ -34,7 +35,7 @@ def write_strip(frame: ScoredFrame, classes: tuple[ClassInfo, ...], folder: Path
     return path
 
 
-def _captioned(name: str, panel: np.ndarray) -> np.ndarray:
+def _captioned(name: str, panel: NDArray[np.uint8]) -> NDArray[np.uint8]:
     strip = np.zeros((CAPTION_HEIGHT, panel.shape[1], 3), np.uint8)
     font, white = cv2.FONT_HERSHEY_SIMPLEX, (255, 255, 255)
     cv2.putText(strip, name, (6, 17), font, 0.5, white, 1, cv2.LINE_AA)

@@ -197,7 +197,8 @@ class BoundaryScore:
     @property
     def class_f(self) -> NDArray[np.float64]:
         """float64 [C] percent; nan for a class whose boundary no image shows."""
-        return self.sums / np.where(self.images > 0, self.images, np.nan)
+        shown: NDArray[np.float64] = np.where(self.images > 0, self.images, np.nan)
+        return self.sums / shown
 
     @property
     def mean_f(self) -> float:
@@ -249,7 +250,8 @@ def _percent(part: int, whole: int) -> float:
 
 
 def _percents(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    return 100.0 * part / np.where(whole > 0, whole, np.nan)
+    known: NDArray[np.float64] = np.where(whole > 0, whole, np.nan)
+    return 100.0 * part / known
 
 
 def _mean(values: NDArray[np.float64]) -> float:

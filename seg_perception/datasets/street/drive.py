@@ -96,7 +96,7 @@ class Drive:
 
     def _lane_borders(self, ego: Pose) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Left and right border of the ego lane, [N, 3] metres, vehicle frame."""
-        s = ego.s + np.arange(LANE_FROM, LANE_TO, LANE_STEP)
+        s = ego.s + np.arange(LANE_FROM, LANE_TO, LANE_STEP, dtype=np.float64)
         half = self._section.lane_width / 2
         left, right = (
             self._road.in_vehicle(s, self._section.ego_center + offset, ego).astype(np.float32)

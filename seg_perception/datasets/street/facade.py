@@ -110,7 +110,7 @@ class _Painter:
     def painted(self) -> tuple[Image, Image]:
         facade = self._facade
         ground = facade.height - GROUND_STOREY
-        for top in np.arange(ground - STOREY, 0.25, -STOREY):
+        for top in np.arange(ground - STOREY, 0.25, -STOREY).tolist():
             self._storey(top)
         if facade.ground_floor != "gable":
             self._bands(ground)

@@ -65,7 +65,7 @@ class Light:
 
 def random_light(rng: np.random.Generator) -> Light:
     """Day with sun, half of the time; else overcast, hazy morning or dusk."""
-    kind = rng.choice(["sunny", "overcast", "hazy", "dusk"], p=[0.5, 0.22, 0.1, 0.18])
+    kind = str(rng.choice(["sunny", "overcast", "hazy", "dusk"], p=[0.5, 0.22, 0.1, 0.18]))
     azimuth = rng.uniform(0, 2 * np.pi)
     elevation = np.radians({"sunny": rng.uniform(22, 60), "hazy": 18, "dusk": 6}.get(kind, 50))
     to_sun = np.array(

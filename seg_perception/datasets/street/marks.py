@@ -57,19 +57,20 @@ def arrow(s: float, d: float, direction: int) -> Mark:
 
 def dashes(start: float, end: float, d: float, dash: float, gap: float, width: float) -> list[Mark]:
     """A broken line."""
-    return [stripe(s, d, dash, width) for s in np.arange(start, end, dash + gap)]
+    return [stripe(s, d, dash, width) for s in np.arange(start, end, dash + gap).tolist()]
 
 
 def solid(start: float, end: float, d: float, width: float) -> list[Mark]:
     """An unbroken line, in pieces so that what is out of sight costs nothing."""
     piece = 20.0
-    return [stripe(s + piece / 2, d, piece, width) for s in np.arange(start, end, piece)]
+    starts = np.arange(start, end, piece).tolist()
+    return [stripe(s + piece / 2, d, piece, width) for s in starts]
 
 
 def zebra(s: float, section: Section, length: float) -> list[Mark]:
     """A zebra crossing over the whole road."""
     right, left = -section.edge(-1), section.edge(1)
-    return [stripe(s, d, length, 0.5) for d in np.arange(right + 0.5, left - 0.3, 1.0)]
+    return [stripe(s, d, length, 0.5) for d in np.arange(right + 0.5, left - 0.3, 1.0).tolist()]
 
 
 def crack(s: float, d: float, length: float, rng: np.random.Generator) -> Mark:

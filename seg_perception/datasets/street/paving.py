@@ -28,7 +28,7 @@ def crossings(site: Site) -> list[float]:
     """Where zebra crossings lie, s in metres."""
     places = np.arange(20, site.end, CROSSINGS_EVERY)
     places += site.rng.uniform(0, CROSSINGS_EVERY / 2, len(places))
-    return [float(s) for s in places if site.is_clear(s)]
+    return [s for s in places.tolist() if site.is_clear(s)]
 
 
 def pave(site: Site, lawns: Iterable[Stretch], zebras: Iterable[float]) -> Ground:
@@ -77,7 +77,7 @@ def _stains(site: Site) -> Iterator[Mark]:
 
 def _white(site: Site, zebras: Iterable[float]) -> Iterator[Mark]:
     rng, section = site.rng, site.section
-    dash, gap = rng.choice([[2, 4], [4, 2], [3, 6]])
+    dash, gap = ((2, 4), (4, 2), (3, 6))[rng.integers(3)]
     middle = dashes(START, site.end, 0.0, dash, gap, 0.12)
     yield from (mark for mark in middle if not _on_zebra(mark, zebras))
     for side, lanes in ((1, section.lanes_left), (-1, section.lanes_right)):
@@ -102,14 +102,14 @@ def _bays(site: Site, side: int) -> Iterator[Mark]:
     """The parking strip's border and the lines between its bays."""
     edge, width = site.section.edge(side), site.section.parking(side)
     yield from solid(START, site.end, side * (edge - width), 0.09)
-    for s in np.arange(START, site.end, 6.0):
+    for s in np.arange(START, site.end, 6.0).tolist():
         yield stripe(s, side * (edge - width / 2), 0.1, width)
 
 
 def _stop_line(site: Site, junction: Stretch) -> Iterator[Mark]:
     """Broken lines where the side road ends, arrows before it."""
     edge, s = junction.side * (site.section.edge(junction.side) + 0.3), junction.start
-    for x in np.arange(s + 0.6, junction.end - 0.3, 0.9):
+    for x in np.arange(s + 0.6, junction.end - 0.3, 0.9).tolist():
         yield stripe(x, edge, 0.5, 0.2)
     if site.rng.random() < 0.5:
         yield arrow(s - 14, site.section.ego_center, 1)

@@ -81,7 +81,7 @@ class MiddleLine:
     """A curve whose curvature is a sum of slow sine waves, tabulated every metre."""
 
     def __init__(self, length: float, max_curvature: float, rng: np.random.Generator) -> None:
-        self._s = np.arange(-BEHIND, length + SIGHT + BEHIND, STEP)
+        self._s = np.arange(-BEHIND, length + SIGHT + BEHIND, STEP, dtype=np.float64)
         waves = 2 * np.pi * self._s[:, None] / rng.uniform(150, 500, 3) + rng.uniform(0, 6.28, 3)
         self._curvature = max_curvature * np.sin(waves).mean(axis=1)
         self._heading = np.cumsum(self._curvature) * STEP
