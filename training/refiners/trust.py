@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from training.refiners.evidence import PooledEvidence
 
 LEAST = 1e-6
-COMPLETE = 0.8
-"""Share of a class's expected pixels from which on evidence counts as naming all of them."""
+COMPLETE = (0.8, 1.25)
+"""Shares of a class's expected pixels between which evidence counts as naming all of them; what
+names more shows that the image has missed some."""
+MOST = 2.0
 
 
 class EvidenceTrust(nn.Module):
@@ -64,9 +66,12 @@ class EvidenceTrust(nn.Module):
         completeness = _completeness(probs, evidence, named)
         spread = shared.expand(2, *shared.shape)
         coverage = evidence.coverage.expand_as(agreement)
-        seen = torch.cat([spread, agreement, coverage, completeness, evidence.allowed], dim=2)
+        share = completeness.clamp_max(MOST)
+        seen = torch.cat([spread, agreement, coverage, share, evidence.allowed], dim=2)
         learned = self.weigh(seen.flatten(0, 1)).unflatten(0, (2, len(probs)))
-        news = 1 - completeness / COMPLETE
+        news = torch.maximum(
+            1 - completeness / COMPLETE[0], 1 - COMPLETE[1] / completeness.clamp_min(LEAST)
+        )
         log_trust = (
             self.strength
             + self.density * torch.log(coverage.clamp_min(LEAST))
@@ -106,7 +111,7 @@ def _completeness(probs: Tensor, evidence: PooledEvidence, named: Tensor) -> Ten
     """Share of a set's expected pixels that evidence already names: float [2, B, 1, h, w]."""
     expected = probs.sum(dim=(2, 3), keepdim=True)
     found = (evidence.allowed * named).sum(dim=2, keepdim=True)
-    return found / (evidence.allowed * expected).sum(dim=2, keepdim=True).clamp_min(1.0)
+    return found / (evidence.allowed * expected).sum(dim=2, keepdim=True).clamp_min(0.1)
 
 
 def _entropy(probs: Tensor) -> Tensor:
