@@ -98,7 +98,7 @@ class CodeSolver:
     """
 
     def __init__(
-        self, model: Segmenter, weights: Tensor, harm: float = 1.0, inside: float = 0.3
+        self, model: Segmenter, weights: Tensor, harm: float = 1.0, inside: float = 0.5
     ) -> None:
         if model.code is None:
             raise ValueError("there is no code to train: give the recipe code=CodeConfig()")

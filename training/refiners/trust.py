@@ -9,23 +9,19 @@ from torch import Tensor, nn
 from training.refiners.evidence import PooledEvidence
 
 LEAST = 1e-6
-COMPLETE = (0.8, 1.25)
-"""Shares of a class's expected pixels between which evidence counts as naming all of them; what
-names more shows that the image has missed some."""
-MOST = 2.0
 
 
 class EvidenceTrust(nn.Module):
     """Learned weight of each cell's evidence, and of the image's own word where there is none.
 
-    Neighbouring pixels repeat each other, and what is known already teaches nothing new. Above all,
-    evidence that covers *all* of its class (a complete road mask) says nothing about the rest of
-    the image, whereas the same pixels as a part of the class (a lane) do. A small network over what
-    tells these cases apart decides, cell by cell; the solve stays linear in the code.
+    Neighbouring pixels repeat each other, and evidence can be wrong: a small network over what a
+    cell's evidence says, beside the image and its surroundings, decides how much it weighs.
 
     Cells without evidence are *anchored*: the solve pays for moving their probabilities away from
     what the image alone says. That is what keeps a correction from spilling over onto things that
-    were right; how firmly depends on the image and on what is known around.
+    were right. How firmly depends on the image, on what is known around, and above all on how much
+    of its class the evidence names: all of it (a complete road mask) says nothing about the rest of
+    the image, whereas the same pixels as a part of the class (a lane) do.
 
     Args:
         classes: number of classes C.
@@ -33,14 +29,14 @@ class EvidenceTrust(nn.Module):
     """
 
     NEIGHBOURHOOD = 9  # cells
-    SHARED = 4
+    SHARED = 5
     OWN = 3
 
     def __init__(self, classes: int, hidden: int = 16) -> None:
         super().__init__()
         self.strength = nn.Parameter(torch.tensor(1.0))
         self.density = nn.Parameter(torch.tensor(0.5))
-        self.novelty = nn.Parameter(torch.tensor(1.0))
+        self.grip = nn.Parameter(torch.tensor(2.0))
         self.weigh = _decision(self.SHARED + self.OWN + classes, hidden)
         self.hold = _decision(self.SHARED, hidden)
 
@@ -60,36 +56,34 @@ class EvidenceTrust(nn.Module):
         """
         agreement = (evidence.allowed * probs).sum(dim=2, keepdim=True).clamp_min(LEAST)
         named = _named(probs, evidence, agreement)
-        shared = self._shared(probs, evidence, agreement, named)
-        held = F.softplus(anchor + self.hold(shared)) * (evidence.coverage == 0)
-
         completeness = _completeness(probs, evidence, named)
-        spread = shared.expand(2, *shared.shape)
+        most = (completeness * (evidence.weight > 0)).amax(dim=(0, 3, 4))[..., None, None]
+        shared = self._shared(probs, evidence, agreement, named, most)
+        held = F.softplus(anchor + self.hold(shared)) * torch.exp(self.grip * most)
+
         coverage = evidence.coverage.expand_as(agreement)
-        share = completeness.clamp_max(MOST)
-        seen = torch.cat([spread, agreement, coverage, share, evidence.allowed], dim=2)
+        spread = shared.expand(2, *shared.shape)
+        seen = torch.cat([spread, agreement, coverage, completeness, evidence.allowed], dim=2)
         learned = self.weigh(seen.flatten(0, 1)).unflatten(0, (2, len(probs)))
-        news = torch.maximum(
-            1 - completeness / COMPLETE[0], 1 - COMPLETE[1] / completeness.clamp_min(LEAST)
-        )
-        log_trust = (
-            self.strength
-            + self.density * torch.log(coverage.clamp_min(LEAST))
-            + self.novelty * torch.log(news.clamp_min(LEAST))
-            + learned
-        )
-        trust = 0.5 * evidence.weight * (news > 0) * torch.exp(log_trust.clamp_max(4.0))
-        return trust, held
+        crowding = self.density * torch.log(coverage.clamp_min(LEAST))
+        trust = torch.exp((self.strength + crowding + learned).clamp_max(4.0))
+        return 0.5 * evidence.weight * trust, held * (evidence.coverage == 0)
 
     def _shared(
-        self, probs: Tensor, evidence: PooledEvidence, agreement: Tensor, named: Tensor
+        self,
+        probs: Tensor,
+        evidence: PooledEvidence,
+        agreement: Tensor,
+        named: Tensor,
+        most: Tensor,
     ) -> Tensor:
-        """What is the same for both sets of a cell, float [B, 4, h, w]."""
+        """What is the same for both sets of a cell, float [B, 5, h, w]."""
         around = _blur(evidence.coverage, self.NEIGHBOURHOOD)
         agreed = (agreement * evidence.coverage).mean(dim=0)
         agreed_around = _blur(agreed, self.NEIGHBOURHOOD) / around.clamp_min(LEAST)
         variety = _entropy(named / named.sum(dim=1, keepdim=True).clamp_min(LEAST))
-        return torch.cat([around, agreed_around, _entropy(probs), variety.expand_as(around)], dim=1)
+        whole = [x.expand_as(around) for x in (variety, most)]
+        return torch.cat([around, agreed_around, _entropy(probs), *whole], dim=1)
 
 
 def _decision(inputs: int, hidden: int) -> nn.Sequential:
@@ -108,10 +102,15 @@ def _named(probs: Tensor, evidence: PooledEvidence, agreement: Tensor) -> Tensor
 
 
 def _completeness(probs: Tensor, evidence: PooledEvidence, named: Tensor) -> Tensor:
-    """Share of a set's expected pixels that evidence already names: float [2, B, 1, h, w]."""
+    """How nearly evidence names all of its set: float [2, B, 1, h, w], 0-1.
+
+    It is 1 where it names as many pixels as the image expects of the set; naming far more shows
+    that the image has missed some, and is not complete either.
+    """
     expected = probs.sum(dim=(2, 3), keepdim=True)
-    found = (evidence.allowed * named).sum(dim=2, keepdim=True)
-    return found / (evidence.allowed * expected).sum(dim=2, keepdim=True).clamp_min(0.1)
+    whole = (evidence.allowed * expected).sum(dim=2, keepdim=True).clamp_min(LEAST)
+    found = (evidence.allowed * named).sum(dim=2, keepdim=True).clamp_min(LEAST)
+    return torch.minimum(found / whole, whole / found)
 
 
 def _entropy(probs: Tensor) -> Tensor:
