@@ -60,6 +60,9 @@ FAULTS = {
 }
 """The causes of faults. Each is logged once and counted from then on."""
 
+RATE_WINDOW_S = 5.0
+"""Answers of this last while make up `frames.per_second`."""
+
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -191,7 +194,7 @@ class Journal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stages = StageHistory()
-        self._answered: deque[float] = deque(maxlen=100)
+        self._answered: deque[float] = deque(maxlen=500)
         self._evidence: tuple[EvidenceReport, ...] = ()
         self._faults: Counter[str] = Counter()
         self._said: dict[str, str] = {}
@@ -249,14 +252,18 @@ class Journal:
                 counters=counters,
                 stages=self._stages.percentiles(),
                 evidence=self._evidence,
-                per_second=self.per_second(),
+                per_second=self._per_second(),
                 lost=self._lost,
                 faults=dict(self._faults),
                 fault_messages=dict(self._said),
             )
 
-    def per_second(self, window_s: float = 5.0) -> float:
+    def per_second(self) -> float:
         """Answers per second over the last seconds."""
-        since = time.monotonic() - window_s
+        with self._lock:
+            return self._per_second()
+
+    def _per_second(self) -> float:
+        since = time.monotonic() - RATE_WINDOW_S
         recent = [moment for moment in self._answered if moment >= since]
         return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
