@@ -23,6 +23,7 @@ from tiny_bundle import TINY_CLASSES, color_image, write_tiny_bundle
 
 from seg_perception.classes import ClassInfo
 from seg_perception.errors import RunnerError
+from seg_perception.ros import node as node_module
 from seg_perception.ros import session
 from seg_perception.ros.diagnostics import ERROR, OK, WARN
 from seg_perception.ros.messages import from_array, to_label_map
@@ -246,6 +247,25 @@ def test_activation_that_fails_says_why_and_can_be_repeated(
     assert inner.trigger_activate() == TransitionCallbackReturn.SUCCESS
     answer: Image = client.ask(from_array(IMAGE, "rgb8", Header()))
     np.testing.assert_array_equal(to_label_map(answer), LABELS)
+
+
+def test_diagnostics_that_fail_do_not_end_the_node(
+    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def fail(*arguments: object) -> None:
+        tried.set()
+        raise RuntimeError("no middleware")
+
+    assert inner.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert inner.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(node_module, "judge_active", fail)
+        client.wait(tried.is_set, "diagnostics to fail")
+        answer: Image = client.ask(from_array(IMAGE, "rgb8", Header()))
+        np.testing.assert_array_equal(to_label_map(answer), LABELS)
+    client.fresh_report()
 
 
 def test_what_ends_the_spinning_is_raised(bundle: Path) -> None:
