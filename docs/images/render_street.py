@@ -24,18 +24,21 @@ from seg_perception.runtime.runner import open_runner
 
 FOLDER = Path(__file__).parent
 BUNDLE = FOLDER.parents[1] / "models" / "default"
+FRAMES = 30
 GAP_PX = 4
+DOT_PX = 5
+SCALE = 0.75
 ALPHA = 0.6
 
 
 def main() -> None:
     """Write street.png beside this file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frame", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", default="ego_lane", help="as in seg-perception evaluate")
+    parser.add_argument("--frame", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--kind", default="points:0.01", help="as in seg-perception evaluate")
     options = parser.parse_args()
-    street = open_dataset("street", split="val", frames=options.frame + 1, seed=options.seed)
+    street = open_dataset("street", split="val", frames=FRAMES, seed=options.seed)
     sample = street[options.frame]
     known = partial_truth(
         sample.labels,
@@ -50,13 +53,19 @@ def main() -> None:
     alone, corrected = perceiver.perceive(frame), perceiver.perceive(frame, [known])
     maps = (told(known), alone.labels, corrected.labels, sample.labels)
     picture = tiles([overlay(sample.image, labels, street.classes, ALPHA) for labels in maps])
-    cv2.imwrite(str(FOLDER / "street.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    for name, labels in (("alone", alone.labels), ("corrected", corrected.labels)):
+        right = (labels == sample.labels)[(sample.labels != VOID) & (known.index == 0)]
+        print(f"{name}: {100 * right.mean():.1f} % of the pixels without evidence are right")
+    small = cv2.resize(picture, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(FOLDER / "street.png"), cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
 
 
 def told(known: Evidence) -> NDArray[np.uint8]:
-    """The labels that evidence names outright, uint8 [H, W]; void where several are possible."""
+    """Labels that evidence names outright, uint8 [H, W], as dots that can be seen; else void."""
     certain = known.sets.sum(axis=1) == 1
-    return np.where(certain, known.sets.argmax(axis=1), VOID).astype(np.uint8)[known.index]
+    labels = np.where(certain, known.sets.argmax(axis=1), VOID).astype(np.uint8)[known.index]
+    # Void is the highest value, so that the minimum of the neighbours is a label.
+    return np.asarray(cv2.erode(labels, np.ones((DOT_PX, DOT_PX), np.uint8)), np.uint8)
 
 
 def tiles(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
