@@ -168,7 +168,8 @@ class CodeRefiner(nn.Module):
                 self.basis[2].weight.mul_(REACH)
         self.anchor = nn.Conv2d(channels[config.stride] + 2 * classes, 1, 1)
         nn.init.zeros_(self.anchor.weight)
-        nn.init.constant_(self.anchor.bias, -2.0)
+        # Held firmly from the start, a code changes nothing, and training stays on that plateau.
+        nn.init.constant_(self.anchor.bias, -4.0)
         self.trust = EvidenceTrust(classes)
         # Log odds that a piece of evidence is wrong.
         self.outlier = nn.Parameter(torch.tensor(-4.0))

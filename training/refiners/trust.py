@@ -36,7 +36,7 @@ class EvidenceTrust(nn.Module):
         super().__init__()
         self.strength = nn.Parameter(torch.tensor(1.0))
         self.density = nn.Parameter(torch.tensor(0.5))
-        self.grip = nn.Parameter(torch.tensor(2.0))
+        self.grip = nn.Parameter(torch.tensor(1.0))
         self.weigh = _decision(self.SHARED + self.OWN + classes, hidden)
         self.hold = _decision(self.SHARED, hidden)
 
