@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Everything that waits for a GPU, in one call of under ten minutes: train the default recipe on all of
-# CamVid and without each drive in turn, score each, and leave the weights under $OUT. Resumable: a second
-# call with the runs of the first in $RUNS goes on where it stopped.
+# Everything that waits for a GPU, in one call: train the default recipe on all of CamVid and without
+# each drive in turn, score each, and leave the weights under $OUT. Resumable: a second call with the
+# runs of the first in $RUNS goes on where it stopped. Meant to take under ten minutes; not run yet.
 #
 #   CAMVID=DIR OUT=DIR bash bench/on_gpu.sh
 #

@@ -121,8 +121,8 @@ class Merge(nn.Module):
 class UNet(nn.Module):
     """U-Net with channels x2 a level down to 1/16 and a dilated bottleneck; it answers at 1/4.
 
-    Paper 004 concatenates the skips; here both sides are projected and added, which on CamVid costs
-    a third of the decoder's arithmetic.
+    Paper 004 concatenates the skips; here both sides are projected and added, which takes about
+    half of the decoder's arithmetic (by count of multiplications).
 
     Args:
         classes: number of classes C.

@@ -148,8 +148,8 @@ class CodeRefiner(nn.Module):
     def __init__(self, classes: int, channels: Mapping[int, int], config: CodeConfig) -> None:
         super().__init__()
         self.config = config
-        self.parts = [size for size in (config.global_size, config.grid_size) if size]
-        maps = config.channels * len(self.parts)
+        maps = config.channels * (bool(config.global_size) + bool(config.grid_size))
+        seen = channels[config.stride] + 2 * classes
         if config.global_size:
             rows, columns = config.coarse
             self.global_decoder = nn.Parameter(
@@ -160,13 +160,12 @@ class CodeRefiner(nn.Module):
             self.grid_decoder = nn.Parameter(spread / math.sqrt(config.grid_size))
         self.to_scores = nn.Parameter(REACH * torch.randn(classes, maps) / math.sqrt(maps))
         if config.conditioning == "concat_mul":
-            seen = channels[config.stride] + 2 * classes
             self.basis = nn.Sequential(
                 nn.Conv2d(seen, 2 * maps, 3, padding=1), nn.ReLU(), nn.Conv2d(2 * maps, maps, 1)
             )
             with torch.no_grad():
                 self.basis[2].weight.mul_(REACH)
-        self.anchor = nn.Conv2d(channels[config.stride] + 2 * classes, 1, 1)
+        self.anchor = nn.Conv2d(seen, 1, 1)
         nn.init.zeros_(self.anchor.weight)
         # Held firmly from the start, a code changes nothing, and training stays on that plateau.
         nn.init.constant_(self.anchor.bias, -4.0)
