@@ -45,7 +45,7 @@ class EvidenceSampler:
     fractions: tuple[tuple[str, tuple[float, float]], ...] = (
         ("partial", (0.02, 0.5)),
         ("points", (0.002, 0.05)),
-        ("sets", (0.01, 0.2)),
+        ("sets", (0.01, 0.6)),
     )
     lies: tuple[float, float] = (0.2, 0.3)
     shifts: tuple[float, float] = (0.1, 0.15)

@@ -28,7 +28,7 @@ images (the global code decodes to a map of the whole image: crops would teach i
         Stage(
             "code",
             "code_solver",
-            epochs=16,
+            epochs=30,
             learning_rate=4e-3,
             weight_decay=1e-3,
             clip=1.0,
