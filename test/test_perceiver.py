@@ -124,7 +124,6 @@ def test_the_answer_has_the_size_and_the_place_of_the_frame(
     labels = small.repeat(scale_h, axis=0).repeat(scale_w, axis=1)
     answer = Perceiver(runner).perceive(frame(labels))
     np.testing.assert_array_equal(answer.labels, labels)
-    np.testing.assert_array_equal(answer.labels_unrefined, labels)
     for values in (answer.confidence, answer.entropy):
         assert values.dtype == np.uint8
         assert values.shape == labels.shape
@@ -193,10 +192,17 @@ def test_a_model_without_a_code_is_answered_too(tmp_path: Path) -> None:
 # -- evidence
 
 
+def test_labels_before_correction_come_when_asked_for(perceiver: Perceiver) -> None:
+    perceiver.unrefined = True
+    answer = perceiver.perceive(frame(), [knowing(1)])
+    assert (answer.labels == 1).all()
+    np.testing.assert_array_equal(answer.labels_unrefined, uniform(0))
+
+
 def test_evidence_corrects_and_is_reported(perceiver: Perceiver) -> None:
     answer = perceiver.perceive(frame(), [knowing(1, stamp_ms=990)])
     assert (answer.labels == 1).all()
-    assert (answer.labels_unrefined == 0).all()
+    assert answer.labels_unrefined is None
     (report,) = answer.evidence
     assert (report.source, report.used, report.reason) == ("map", True, "")
     assert report.age_ms == 10

@@ -12,7 +12,7 @@ from seg_perception.evidence.fuse import evidence_inputs, fuse
 from seg_perception.evidence.record import Evidence
 from seg_perception.nearest import resize_nearest
 from seg_perception.perceiver import Frame, Perceiver, fit_image
-from seg_perception.runtime.manifest import EVALUATION_OUTPUTS
+from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, UNREFINED_OUTPUT
 from seg_perception.runtime.runner import Runner
 
 REPLACED, OPTIMISED_REPLACED = EVALUATION_OUTPUTS
@@ -28,6 +28,7 @@ class Comparer:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._perceiver = Perceiver(runner)
+        self._perceiver.unrefined = True
         self._manifest = runner.bundle.manifest
         known = {spec.name for spec in self._manifest.outputs}
         self._restricted = tuple(name for name in EVALUATION_OUTPUTS if name in known)
@@ -42,7 +43,8 @@ class Comparer:
             `labels` and `labels_unrefined`, uint8 [h,w] class ids.
         """
         perception = self._perceiver.perceive(Frame(image, stamp_ns=0))
-        return {"labels": perception.labels, "labels_unrefined": perception.labels_unrefined}
+        assert perception.labels_unrefined is not None
+        return {"labels": perception.labels, UNREFINED_OUTPUT: perception.labels_unrefined}
 
     def corrected(
         self,

@@ -27,6 +27,7 @@ _GROUPS = {"input": ("height", "width", "encoding"), "graph": ("inputs", "output
 """Fields of `Manifest` that stand in an object of their own in the file."""
 
 EVALUATION_OUTPUTS = ("labels_replaced", "labels_optimised_replaced")
+UNREFINED_OUTPUT = "labels_unrefined"
 """Outputs that only the evaluation asks for: the scores with zero code, and the corrected ones,
 restricted to the classes that the evidence leaves possible."""
 
@@ -114,8 +115,9 @@ class Manifest:
 
     @property
     def default_outputs(self) -> tuple[str, ...]:
-        """Names of what a frame is answered with: all outputs but `EVALUATION_OUTPUTS`."""
-        return tuple(spec.name for spec in self.outputs if spec.name not in EVALUATION_OUTPUTS)
+        """Names of what a vehicle needs of a frame: all outputs but those that only compare."""
+        comparing = (UNREFINED_OUTPUT, *EVALUATION_OUTPUTS)
+        return tuple(spec.name for spec in self.outputs if spec.name not in comparing)
 
     def to_json(self) -> str:
         """The text of `manifest.json`.

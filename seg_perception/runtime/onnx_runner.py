@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from seg_perception.errors import BundleError, RunnerError
-from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, MODEL_FILE, Bundle, TensorSpec
+from seg_perception.runtime.bundle import MODEL_FILE, Bundle, TensorSpec
 from seg_perception.runtime.inputs import check_inputs, check_outputs, nothing_known
 from seg_perception.runtime.onnx_prune import keep_outputs
 
@@ -45,22 +45,23 @@ class OnnxRunner:
         self._threads = threads
         self._defaults = nothing_known(bundle.manifest)
         self._lock = threading.Lock()
-        self._sessions: dict[bool, Any] = {}
+        self._sessions: dict[frozenset[str], Any] = {}
         self._closed = False
-        self._session(evaluating=False)
+        self._session(bundle.manifest.default_outputs)
 
     def run(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
     ) -> dict[str, NDArray[Any]]:
         """See `seg_perception.runtime.runner.Runner.run`.
 
-        The first call that asks for one of `EVALUATION_OUTPUTS` loads the model a second time.
+        The first call that asks for other outputs than any before loads the model once more, cut
+        down to what they need: ONNX Runtime computes every output of a graph.
         """
         manifest = self.bundle.manifest
         names = manifest.default_outputs if outputs is None else tuple(outputs)
         check_inputs(manifest, inputs)
         check_outputs(manifest, names)
-        session = self._session(evaluating=not set(names).isdisjoint(EVALUATION_OUTPUTS))
+        session = self._session(names)
         try:
             answers = session.run(names, {**self._defaults, **inputs})
         except Exception as error:
@@ -76,19 +77,18 @@ class OnnxRunner:
             self._closed = True
             self._sessions.clear()
 
-    def _session(self, *, evaluating: bool) -> Any:
+    def _session(self, outputs: Sequence[str]) -> Any:
+        wanted = frozenset(outputs)
         with self._lock:
             if self._closed:
                 raise RunnerError("this runner is closed: open the bundle again")
-            if evaluating not in self._sessions:
-                self._sessions[evaluating] = self._open(evaluating)
-            return self._sessions[evaluating]
+            if wanted not in self._sessions:
+                self._sessions[wanted] = self._open(wanted)
+            return self._sessions[wanted]
 
-    def _open(self, evaluating: bool) -> Any:
+    def _open(self, wanted: frozenset[str]) -> Any:
         manifest = self.bundle.manifest
-        outputs = [
-            spec for spec in manifest.outputs if evaluating or spec.name not in EVALUATION_OUTPUTS
-        ]
+        outputs = [spec for spec in manifest.outputs if spec.name in wanted]
         model = _verified_model(self.bundle)
         providers = _providers(self._provider)
         try:

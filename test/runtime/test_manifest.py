@@ -43,13 +43,7 @@ def test_a_model_with_a_code_takes_evidence(text: str) -> None:
     manifest = Manifest.from_json(text)
     assert manifest.takes_evidence
     assert (manifest.n_classes, manifest.max_sets) == (4, 32)
-    assert manifest.default_outputs == (
-        "labels",
-        "confidence",
-        "entropy",
-        "code",
-        "labels_unrefined",
-    )
+    assert manifest.default_outputs == ("labels", "confidence", "entropy", "code")
 
 
 def test_a_model_without_a_code_takes_none(tmp_path: Path) -> None:
@@ -58,7 +52,7 @@ def test_a_model_without_a_code_takes_none(tmp_path: Path) -> None:
     assert not manifest.takes_evidence
     assert manifest.max_sets == 0
     assert [spec.name for spec in manifest.inputs] == ["image"]
-    assert manifest.default_outputs == ("labels", "confidence", "entropy", "labels_unrefined")
+    assert manifest.default_outputs == ("labels", "confidence", "entropy")
 
 
 def test_a_newer_format_says_what_to_do(text: str) -> None:
