@@ -40,7 +40,7 @@ DOORS = (
     # All of the vehicle but what training may use is for the vehicle alone.
     Door(
         r"seg_perception(?!\.(errors|classes|filters|datasets)\b"
-        r"|\.evidence\.record|\.evaluation\.scores|\.runtime\.(bundle|runner)$).*",
+        r"|\.evidence\.record|\.evaluation\.scores|\.runtime\.(bundle|runner|kernel_programs)$).*",
         r"seg_perception(\..+)?",
     ),
 )
