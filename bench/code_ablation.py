@@ -20,13 +20,13 @@ from rich.table import Table
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seg_perception.classes import CAMVID_CLASSES
+from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
 from seg_perception.datasets import Sample, open_dataset
 from training.datasets import Augmentation, Batch, Loader
 from training.losses import class_weights
 from training.model import Segmenter
 from training.networks import UnaryOutput
-from training.objectives import OBJECTIVES, CodeSolver
+from training.objectives import OBJECTIVES, CodeSolver, Task
 from training.recipe import load_recipe
 from training.refiners import CodeConfig
 from training.train import schedule
@@ -94,7 +94,7 @@ def fit(model: Segmenter, objective: str, batches: Sequence[Batch], epochs: int)
     """Train the code with AdamW, 8 images a step."""
     labels = [batch.labels[0].numpy().astype(np.uint8) for batch in batches]
     weights = class_weights(labels, model.classes, 0.15)
-    goal = OBJECTIVES[objective](model, weights)
+    goal = OBJECTIVES[objective](model, Task(CAMVID_CLASSES, CAMVID_GROUPS, weights))
     goal.train()
     learning = [p for p in model.parameters() if p.requires_grad]
     rate = 4e-3 if objective == "code_solver" else 1e-3
@@ -131,7 +131,7 @@ def main() -> None:
 
     def build(code: CodeConfig) -> Segmenter:
         torch.manual_seed(0)
-        model = Segmenter(len(CAMVID_CLASSES), recipe.unary, code)
+        model = Segmenter(len(CAMVID_CLASSES), recipe.unary, (code,))
         model.load_state_dict(unary, strict=False)
         return model.eval()
 
@@ -154,7 +154,8 @@ def main() -> None:
         model.unary = Remembered(seen)  # type: ignore[assignment]
         fit(model, objective, batches, options.epochs)
         model.unary = Remembered(val_seen)  # type: ignore[assignment]
-        scorer = CodeSolver(model, torch.ones(model.classes))
+        task = Task(CAMVID_CLASSES, CAMVID_GROUPS, torch.ones(model.classes))
+        scorer = CodeSolver(model, task)
         gains = scorer.corrections(numbered(val), torch.device("cpu"))
         for kind, gain in gains.items():
             table.add_row(

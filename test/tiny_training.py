@@ -15,7 +15,7 @@ from seg_perception.datasets import Sample
 from training.datasets import Augmentation
 from training.networks import UnaryOutput, UNetConfig
 from training.recipe import Recipe, Stage
-from training.refiners import CodeConfig, EvidenceBatch
+from training.refiners import CodeConfig, EvidenceBatch, GaussianPrior, Scene
 
 TINY_UNARY = UNetConfig(width=4, blocks=(1, 1), dilations=(1, 2))
 TINY_CODE = CodeConfig(global_size=5, grid_size=2, channels=3, coarse=(2, 3))
@@ -72,7 +72,8 @@ def tiny_recipe(**changes: object) -> Recipe:
         )
         for name in ("unary", "code_solver", "code_vae")
     )
-    settings = {"stages": stages, "unary": TINY_UNARY, "code": TINY_CODE, "precision": "fp32"}
+    model = {"unary": TINY_UNARY, "refiners": (TINY_CODE,)}
+    settings = {"stages": stages, "precision": "fp32", **model}
     return Recipe(name="tiny", why="tests", **{**settings, **changes})
 
 
@@ -91,6 +92,15 @@ def random_unary(
         uncertainty=draw(classes, 4).exp(),
         features={stride: draw(channels, stride) for stride in (4, 8, 16)},
     )
+
+
+def scene_of(
+    unary: UnaryOutput, evidence: EvidenceBatch | None = None, prior: GaussianPrior | None = None
+) -> Scene:
+    """The scene of an image that is black at four times the size of the scores."""
+    batch, _, height, width = unary.scores.shape
+    guide = unary.scores.new_zeros(batch, 3, 4 * height, 4 * width)
+    return Scene(guide, unary, evidence=evidence, prior=prior)
 
 
 def evidence_batch(

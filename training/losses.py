@@ -60,6 +60,30 @@ def uncertain_cross_entropy(
     return F.nll_loss(mean, labels, weights, ignore_index=VOID)
 
 
+def hardest_cross_entropy(
+    scores: Tensor, labels: Tensor, weights: Tensor | None = None, hardest: float = 1.0
+) -> Tensor:
+    """Cross-entropy over the hardest pixels (online hard example mining, paper 001, section 4.1).
+
+    Args:
+        scores: float [B, C, H, W].
+        labels: int64 [B, H, W], 255 = void.
+        weights: float [C] or None.
+        hardest: fraction of the labelled pixels that count, those of the highest unweighted loss.
+    """
+    losses = F.cross_entropy(scores, labels, ignore_index=VOID, reduction="none")
+    valid = labels != VOID
+    if hardest < 1:
+        count = max(1, int(hardest * int(valid.sum())))
+        ranked = losses.detach().masked_fill(~valid, -torch.inf).flatten()
+        chosen = torch.zeros_like(ranked).index_fill_(0, ranked.topk(count).indices, 1.0)
+        valid = valid & (chosen.view_as(losses) > 0)
+    weight = valid.to(losses)
+    if weights is not None:
+        weight = weight * weights[labels.where(valid, 0)]
+    return (losses * weight).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+
+
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, I)), summed over the code: float [B].
 

@@ -6,12 +6,13 @@ import dataclasses
 import importlib
 import json
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from training.datasets import Augmentation
-from training.networks import UNetConfig
-from training.refiners import CodeConfig
+from training.networks import NETWORKS, NetworkConfig, UNetConfig, network_name
+from training.refiners import REFINERS, RefinerConfig, refiner_name
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Recipe:
     Attributes:
         name: names the run folder and the bundle.
         why: what was learnt, in a paragraph.
+        stages: in their order.
+        unary: config of the unary network.
+        refiners: configs of the refiners behind it, in the order of the chain.
+        data: what is learnt from.
         seed: of weights, order, augmentation and evidence.
         precision: "bf16" (autocast; filters and the solve stay float32) or "fp32".
     """
@@ -82,8 +87,8 @@ class Recipe:
     name: str
     why: str
     stages: tuple[Stage, ...]
-    unary: UNetConfig = UNetConfig()
-    code: CodeConfig | None = None
+    unary: NetworkConfig = UNetConfig()
+    refiners: tuple[RefinerConfig, ...] = ()
     data: Data = Data()
     seed: int = 0
     precision: str = "bf16"
@@ -100,6 +105,21 @@ class Recipe:
         raise KeyError(
             f"no stage {name!r} in recipe {self.name!r}: {[s.name for s in self.stages]}"
         )
+
+    def refiner(self, name: str) -> RefinerConfig | None:
+        """The config of the refiner of that name, or None where the chain has none."""
+        return next((config for config in self.refiners if refiner_name(config) == name), None)
+
+    def to_record(self) -> dict[str, Any]:
+        """All fields as JSON has them, network and refiners with their names."""
+        record = dataclasses.asdict(self)
+        record["unary"] = {"name": network_name(self.unary), **record["unary"]}
+        record["refiners"] = [
+            {"name": refiner_name(config), **fields}
+            for config, fields in zip(self.refiners, record["refiners"], strict=True)
+        ]
+        plain: dict[str, Any] = json.loads(json.dumps(record))
+        return plain
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -124,43 +144,66 @@ def load_recipe(name: str) -> Recipe:
 def override(recipe: Recipe, assignments: tuple[str, ...]) -> Recipe:
     """Change single fields: ``seed=3``, ``code.conditioning=concat``, ``unary_stage.epochs=2``.
 
-    The first word is a field of the recipe or the name of a stage; where it is both, the second
-    word tells which is meant.
+    The first word is a field of the recipe, the name of a refiner in its chain, or the name of a
+    stage; where it is two of these, the second word tells which is meant. ``refiners=code,NAME``
+    changes the chain and ``unary=NAME`` the network: configs that are new are the default ones.
 
     Raises:
-        KeyError: no such field; the message lists those there are.
+        KeyError: no such field, network or refiner; the message lists those there are.
         ValueError: not of the form ``path=value``, or the value does not fit the field.
     """
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:
             raise ValueError(f"{assignment!r} is not of the form field=value")
-        recipe = _assign(recipe, path.split("."), text)
+        recipe = _assign_recipe(recipe, path.split("."), text)
     return recipe
+
+
+def _assign_recipe(recipe: Recipe, path: list[str], text: str) -> Recipe:
+    name, rest = path[0], path[1:]
+    if path == ["refiners"]:
+        names = [word for word in text.split(",") if word]
+        chain = (recipe.refiner(word) or _default(REFINERS, word) for word in names)
+        return dataclasses.replace(recipe, refiners=tuple(chain))
+    if path == ["unary"] and text in NETWORKS:
+        return dataclasses.replace(recipe, unary=_default(NETWORKS, text))
+    config = recipe.refiner(name)
+    if _is_stage(recipe, path, config):
+        stages = tuple(_assign(s, rest, text) if s.name == name else s for s in recipe.stages)
+        return dataclasses.replace(recipe, stages=stages)
+    if config is not None:
+        changed = _assign(config, rest, text)
+        chain = (changed if one is config else one for one in recipe.refiners)
+        return dataclasses.replace(recipe, refiners=tuple(chain))
+    changed_recipe: Recipe = _assign(recipe, path, text)
+    return changed_recipe
+
+
+def _is_stage(recipe: Recipe, path: list[str], refiner: RefinerConfig | None) -> bool:
+    """Whether a path leads into a stage; `code`, for one, is a refiner too."""
+    if path[0] not in {stage.name for stage in recipe.stages}:
+        return False
+    alone = refiner is None and path[0] not in _field_names(recipe)
+    return alone or any(word in _field_names(Stage) for word in path[1:2])
+
+
+def _default(registry: Mapping[str, tuple[Any, Any]], name: str) -> Any:
+    if name not in registry:
+        raise KeyError(f"no {name!r}; there are: {', '.join(registry)}")
+    return registry[name][0]()
 
 
 def _assign(record: Any, path: list[str], text: str) -> Any:
     if not path:
         return _parse(text, record)
     name, rest = path[0], path[1:]
-    if isinstance(record, Recipe) and _is_stage(record, path):
-        stages = tuple(_assign(s, rest, text) if s.name == name else s for s in record.stages)
-        return dataclasses.replace(record, stages=stages)
     if isinstance(record, dict):
         return {**record, name: _assign(record.get(name), rest, text)}
     names = _field_names(record)
     if name not in names:
         raise KeyError(f"{type(record).__name__} has no field {name!r}; it has: {', '.join(names)}")
     return dataclasses.replace(record, **{name: _assign(getattr(record, name), rest, text)})
-
-
-def _is_stage(recipe: Recipe, path: list[str]) -> bool:
-    """Whether a path leads into a stage; `code`, for one, is a field too."""
-    if path[0] not in {stage.name for stage in recipe.stages}:
-        return False
-    return path[0] not in _field_names(recipe) or any(
-        word in _field_names(Stage) for word in path[1:2]
-    )
 
 
 def _field_names(record: Any) -> tuple[str, ...]:

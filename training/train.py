@@ -27,7 +27,7 @@ from seg_perception.datasets import Sample, open_dataset
 from training.datasets import Batch, Loader
 from training.losses import class_weights
 from training.model import Segmenter
-from training.objectives import OBJECTIVES, Objective
+from training.objectives import OBJECTIVES, Objective, Task
 from training.recipe import Recipe, Stage, load_recipe, override, recipe_names
 
 
@@ -40,12 +40,14 @@ class Material:
         street: rendered frames, for the stages that want them.
         val: frames that the best weights are chosen by.
         classes: of the dataset.
+        groups: class names by group, of the dataset.
     """
 
     train: Sequence[Sample]
     street: Sequence[Sample]
     val: Sequence[Sample]
     classes: Sequence[ClassInfo]
+    groups: Mapping[str, tuple[str, ...]]
 
 
 def load_material(recipe: Recipe, root: Path | None) -> Material:
@@ -55,7 +57,8 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
     val split.
 
     Raises:
-        ValueError: a drive to leave out that the dataset does not hold.
+        ValueError: a drive to leave out that the dataset does not hold, or stages that mix it with
+            rendered streets, which have other classes.
     """
     data = recipe.data
     train = open_dataset(data.dataset, root, data.split)
@@ -70,8 +73,13 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
     rendered: list[Sample] = []
     if any(stage.street for stage in recipe.stages):
         street = open_dataset("street", None, "train", frames=data.street_frames, seed=recipe.seed)
+        if street.classes != train.classes:
+            raise ValueError(
+                f"{data.dataset} has other classes than the rendered streets: set street=false in "
+                f"{', '.join(stage.name for stage in recipe.stages if stage.street)}"
+            )
         rendered = list(tqdm(street, "render street"))
-    return Material(samples, rendered, held, train.classes)
+    return Material(samples, rendered, held, train.classes, train.groups)
 
 
 class WeightAverage:
@@ -119,9 +127,8 @@ class StageRun:
         weights = class_weights(
             [s.labels for s in material.train], len(material.classes), stage.class_exponent
         )
-        self.objective: Objective = OBJECTIVES[stage.objective](
-            model, weights.to(self.device), **stage.options
-        )
+        task = Task(material.classes, material.groups, weights.to(self.device))
+        self.objective: Objective = OBJECTIVES[stage.objective](model, task, **stage.options)
         model.zero_grad()  # what the last stage left would be clipped along with this one's
         samples = [*material.train, *(material.street if stage.street else ())]
         self.loader = Loader(samples, stage.augmentation, stage.batch_size, recipe.seed)
@@ -240,7 +247,7 @@ def train(recipe: Recipe, root: Path | None, runs: Path) -> Segmenter:
     """Run every stage of a recipe and return the model with the best weights of the last."""
     torch.manual_seed(recipe.seed)
     material = load_material(recipe, root)
-    model = Segmenter(len(material.classes), recipe.unary, recipe.code)
+    model = Segmenter(len(material.classes), recipe.unary, recipe.refiners)
     for stage in recipe.stages:
         StageRun(recipe, stage, model, material, runs / recipe.name / stage.name).run()
     return model

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import ceil
 from pathlib import Path
 
+from seg_perception.classes import ClassInfo
 from seg_perception.datasets.camvid import CamVid
 from seg_perception.datasets.sample import Camera, Dataset, Sample
 from seg_perception.datasets.street import Street
 from seg_perception.errors import DatasetError
 
-__all__ = ["DATASET_NAMES", "CamVid", "Camera", "Dataset", "Sample", "Street", "open_dataset"]
+__all__ = [
+    "DATASET_NAMES",
+    "CamVid",
+    "Camera",
+    "Dataset",
+    "Sample",
+    "Street",
+    "dataset_classes",
+    "open_dataset",
+]
 
 DATASET_NAMES = ("camvid", "street")
 STREET_SPLITS = {"train": (8, 2.0), "val": (100, 10.0), "test": (100, 10.0)}
@@ -51,6 +61,18 @@ def open_dataset(
     if name == "street":
         return _street(split, frames or 100, seed, height or 360, width or 480)
     raise DatasetError(f"no dataset '{name}'; there are {', '.join(DATASET_NAMES)}")
+
+
+def dataset_classes(name: str) -> tuple[tuple[ClassInfo, ...], Mapping[str, tuple[str, ...]]]:
+    """Classes and groups of a dataset, without its data.
+
+    Raises:
+        DatasetError: an unknown name.
+    """
+    readers: dict[str, type[CamVid] | type[Street]] = {"camvid": CamVid, "street": Street}
+    if name not in readers:
+        raise DatasetError(f"no dataset '{name}'; there are {', '.join(DATASET_NAMES)}")
+    return readers[name].classes, readers[name].groups
 
 
 def _street(split: str, frames: int, seed: int, height: int, width: int) -> Street:

@@ -3,9 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from training.losses import class_weights, gaussian_kl, uncertain_cross_entropy
+from seg_perception.classes import VOID
+from training.losses import (
+    class_weights,
+    gaussian_kl,
+    hardest_cross_entropy,
+    uncertain_cross_entropy,
+)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.3, 1.0])
@@ -86,3 +94,30 @@ def test_gaussian_kl_as_torch_computes_it() -> None:
     posterior = Independent(Normal(mean, (0.5 * log_variance).exp()), 1)
     prior = Independent(Normal(torch.zeros(3, 7), torch.ones(3, 7)), 1)
     torch.testing.assert_close(gaussian_kl(mean, log_variance), kl_divergence(posterior, prior))
+
+
+def test_all_pixels_at_full_hardness_are_plain_cross_entropy() -> None:
+    scores, labels, weights = _noisy()
+    found = hardest_cross_entropy(scores, labels, weights, 1.0)
+    torch.testing.assert_close(found, F.cross_entropy(scores, labels, weights, ignore_index=VOID))
+
+
+def test_only_the_hardest_labelled_pixels_count() -> None:
+    scores, labels, _ = _noisy()
+    losses = F.cross_entropy(scores, labels, ignore_index=VOID, reduction="none")[labels != VOID]
+    hardest = losses.sort(descending=True).values[: len(losses) // 4]
+    found = hardest_cross_entropy(scores, labels, hardest=0.25)
+    torch.testing.assert_close(found, hardest.mean())
+
+
+def test_an_image_without_labels_costs_nothing() -> None:
+    scores, labels, _ = _noisy()
+    assert hardest_cross_entropy(scores, torch.full_like(labels, VOID), hardest=0.5) == 0
+
+
+def _noisy() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 3, 8, 8, generator=generator)
+    labels = torch.randint(0, 3, (2, 8, 8), generator=generator)
+    labels[:, :2] = VOID
+    return scores, labels, torch.tensor([0.5, 1.0, 2.0])

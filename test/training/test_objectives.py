@@ -5,18 +5,23 @@ import pytest
 import torch
 from tiny_training import TINY_CODE, TINY_UNARY, tiny_samples
 
+from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, ClassInfo
 from seg_perception.evaluation.scores import ConfusionMatrix
 from training.datasets import Batch
 from training.model import Segmenter
-from training.objectives import CORRECTION_KINDS, OBJECTIVES, CodeSolver, Unary
+from training.objectives import OBJECTIVES, CodeSolver, Refined, Task, Unary
+from training.objectives.code import CORRECTION_KINDS
 
 CPU = torch.device("cpu")
-LEARNS = {"unary": {"unary"}, "code_solver": {"code"}, "code_vae": {"code", "code_encoder"}}
+OPTIONS = {"refined": {"learn": ("unary",)}}
+LEARNS = {"unary": {"unary"}, "refined": {"unary"}}
+LEARNS |= {"code_solver": {"refiners"}, "code_vae": {"refiners", "code_encoder"}}
+TASK = Task(CAMVID_CLASSES, CAMVID_GROUPS, torch.ones(11))
 
 
 def model_of(seed: int = 0) -> Segmenter:
     torch.manual_seed(seed)
-    return Segmenter(11, TINY_UNARY, TINY_CODE)
+    return Segmenter(11, TINY_UNARY, (TINY_CODE,))
 
 
 def batch_of(count: int = 2) -> Batch:
@@ -29,7 +34,7 @@ def batch_of(count: int = 2) -> Batch:
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_objective_moves_its_own_parameters_only(name: str) -> None:
     model = model_of()
-    objective = OBJECTIVES[name](model, torch.ones(11))
+    objective = OBJECTIVES[name](model, TASK, **OPTIONS.get(name, {}))
     objective.train()
     loss = objective.loss(batch_of(), np.random.default_rng(0))
     assert torch.isfinite(loss)
@@ -43,18 +48,18 @@ def test_an_objective_moves_its_own_parameters_only(name: str) -> None:
 def test_frozen_batch_statistics_stay_as_they_are(name: str) -> None:
     model = model_of()
     before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
-    objective = OBJECTIVES[name](model, torch.ones(11))
+    objective = OBJECTIVES[name](model, TASK, **OPTIONS.get(name, {}))
     objective.train()
     objective.loss(batch_of(), np.random.default_rng(0))
     after = model.state_dict()
     changed = {k.split(".")[0] for k, v in before.items() if not torch.equal(v, after[k])}
-    assert changed == LEARNS[name] - {"code"}  # the code has no batch normalisation
+    assert changed == LEARNS[name] - {"refiners"}  # the code has no batch normalisation
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_few_steps_lower_the_loss(name: str) -> None:
     model, batch = model_of(), batch_of()
-    objective = OBJECTIVES[name](model, torch.ones(11))
+    objective = OBJECTIVES[name](model, TASK, **OPTIONS.get(name, {}))
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
     losses = []
     for _ in range(12):
@@ -79,14 +84,14 @@ def test_the_unary_score_is_miou() -> None:
         labels = scores.argmax(dim=1)[0].numpy().astype(np.uint8)
         confusion += ConfusionMatrix.of(labels, sample.labels, 11)
     with torch.no_grad():
-        assert Unary(model, torch.ones(11)).score(samples, CPU) == pytest.approx(confusion.miou())
+        assert Unary(model, TASK).score(samples, CPU) == pytest.approx(confusion.miou())
 
 
 def test_a_decoder_that_does_nothing_corrects_nothing() -> None:
     model = model_of().eval()
     with torch.no_grad():
         model.code.to_scores.zero_()
-    found = CodeSolver(model, torch.ones(11)).corrections(tiny_samples(2), CPU)
+    found = CodeSolver(model, TASK).corrections(tiny_samples(2), CPU)
     assert len(found) == len(CORRECTION_KINDS)
     assert all(gain == {"removed": 0.0, "miou_gained": 0.0} for gain in found.values())
 
@@ -95,7 +100,7 @@ def test_harm_and_known_pixels_enter_the_loss() -> None:
     model, batch = model_of(), batch_of()
 
     def loss(**options: float) -> float:
-        objective = CodeSolver(model, torch.ones(11), **options)
+        objective = CodeSolver(model, TASK, **options)
         objective.train()
         torch.manual_seed(0)
         return float(objective.loss(batch, np.random.default_rng(0)).detach())
@@ -106,5 +111,27 @@ def test_harm_and_known_pixels_enter_the_loss() -> None:
 
 @pytest.mark.parametrize("name", ["code_solver", "code_vae"])
 def test_a_recipe_without_a_code_says_what_is_missing(name: str) -> None:
-    with pytest.raises(ValueError, match="give the recipe code=CodeConfig"):
-        OBJECTIVES[name](Segmenter(11, TINY_UNARY), torch.ones(11))
+    with pytest.raises(ValueError, match="give the recipe refiners="):
+        OBJECTIVES[name](Segmenter(11, TINY_UNARY), TASK)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learn": ("nope",)}, "nothing to learn in nope: use unary, code"),
+        ({"hardest": 0.0}, "hardest=0.0: give a fraction"),
+    ],
+)
+def test_a_chain_that_cannot_learn_so_says_what_can(
+    options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Refined(model_of(), TASK, **options)
+
+
+def test_classes_without_road_have_no_lanes_to_be_scored_by() -> None:
+    indoor = tuple(ClassInfo(i, f"thing {i}", (i, i, i)) for i in range(11))
+    objective = CodeSolver(model_of(), Task(indoor, {}, torch.ones(11)))
+    assert list(objective.corrections(tiny_samples(1), CPU)) == ["points:0.01"]
+    objective.train()
+    assert torch.isfinite(objective.loss(batch_of(), np.random.default_rng(0)))

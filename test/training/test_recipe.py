@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_training import tiny_recipe
 
+from training.networks import UNetConfig
 from training.objectives import OBJECTIVES
 from training.recipe import load_recipe, override, recipe_names
+from training.refiners import CodeConfig
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -54,13 +57,27 @@ def test_fields_are_overridden_by_path_and_keep_their_type() -> None:
     recipe = override(tiny_recipe(), assignments)
     assert recipe.seed == 3
     assert recipe.data.leave_out == ("0001TP", "0006R0")
-    assert recipe.code is not None
-    assert recipe.code.conditioning == "concat"
+    assert [config.conditioning for config in recipe.refiners] == ["concat"]
     stage = recipe.stage("code_solver")
     assert (stage.epochs, stage.learning_rate) == (7, 1e-4)
     assert stage.augmentation.crop == (16, 24)
     assert stage.options == {"harm": 2.5}
     assert recipe.stage("code_vae") == tiny_recipe().stage("code_vae")
+
+
+def test_the_chain_and_the_network_are_changed_by_name() -> None:
+    changed = override(tiny_recipe(), ("refiners=", "unary=unet"))
+    assert (changed.refiners, changed.unary) == ((), UNetConfig())
+    kept = override(tiny_recipe(), ("refiners=code",))
+    assert kept.refiners == tiny_recipe().refiners
+    assert override(changed, ("refiners=code",)).refiners == (CodeConfig(),)
+
+
+def test_a_recipe_as_a_record_names_its_network_and_its_chain() -> None:
+    record = tiny_recipe().to_record()
+    assert json.loads(json.dumps(record)) == record
+    assert (record["unary"]["name"], record["unary"]["width"]) == ("unet", 4)
+    assert [refiner["name"] for refiner in record["refiners"]] == ["code"]
 
 
 def test_a_word_that_is_both_stage_and_field_is_told_apart_by_what_follows() -> None:
@@ -77,6 +94,7 @@ def test_a_word_that_is_both_stage_and_field_is_told_apart_by_what_follows() -> 
         ("code.nope=3", "CodeConfig has no field 'nope'; it has: .*conditioning"),
         ("code_vae.nope=3", "Stage has no field 'nope'; it has: .*epochs"),
         ("seed.nope=3", "int has no field 'nope'"),
+        ("refiners=code,nope", "no 'nope'; there are: .*code"),
     ],
 )
 def test_an_unknown_field_lists_those_there_are(assignment: str, message: str) -> None:

@@ -71,8 +71,8 @@ def test_every_stage_trains_and_leaves_its_best_weights(runs: Path) -> None:
 def test_a_stage_begins_with_the_best_weights_of_the_one_before(runs: Path) -> None:
     unary, code, vae = (checkpoint(runs, stage, "best.pt")["model"] for stage in STAGES)
     parts = {name: name.split(".")[0] for name in unary}
-    assert all(torch.equal(unary[name], code[name]) for name in parts if parts[name] == "unary")
-    assert any(not torch.equal(unary[name], code[name]) for name in parts if parts[name] == "code")
+    assert all(torch.equal(unary[n], code[n]) for n in parts if parts[n] == "unary")
+    assert any(not torch.equal(unary[n], code[n]) for n in parts if parts[n] == "refiners")
     assert any(not torch.equal(code[n], vae[n]) for n in parts if parts[n] == "code_encoder")
 
 
@@ -136,7 +136,7 @@ def test_gradients_that_the_last_stage_left_do_not_count(root: Path, tmp_path: P
     weights = []
     for left in (None, 1e6):
         torch.manual_seed(0)
-        model = Segmenter(len(material.classes), recipe.unary, recipe.code)
+        model = Segmenter(len(material.classes), recipe.unary, recipe.refiners)
         for parameter in model.unary.parameters():
             parameter.grad = None if left is None else torch.full_like(parameter, left)
         folder = tmp_path / str(left)

@@ -25,7 +25,8 @@ class EvidenceSampler:
     Attributes:
         classes: of the dataset.
         groups: class names by group.
-        chances: how often each kind is drawn, in any unit; kinds about one class choose it by the
+        chances: how often each kind is drawn, in any unit; kinds that the dataset's classes do not
+            allow are never drawn, and kinds about one class choose it by the
             square root of its area, for it is the large classes that sensors report.
         fractions: range of the fraction for the kinds that take one, sampled by its logarithm.
         lies: chance that some of the evidence is wrong, and the highest share that then is.
@@ -64,7 +65,8 @@ class EvidenceSampler:
         return collate([self.draw(frame, rng) for frame in labels])
 
     def _truth(self, labels: NDArray[np.uint8], rng: np.random.Generator) -> Evidence:
-        names, chances = zip(*self.chances, strict=True)
+        offered = [c for c in self.chances if can_be_drawn(c[0], self.classes, self.groups)]
+        names, chances = zip(*offered, strict=True)
         kind = str(rng.choice(names, p=np.array(chances) / sum(chances)))
         limits = dict(self.fractions).get(kind)
         if limits:
@@ -74,6 +76,16 @@ class EvidenceSampler:
         return partial_truth(
             labels, kind, chosen, classes=self.classes, groups=self.groups, rng=rng
         )
+
+
+def can_be_drawn(
+    kind: str, classes: Sequence[ClassInfo], groups: Mapping[str, tuple[str, ...]]
+) -> bool:
+    """Whether these classes allow a kind of evidence: a lane needs road, sets need groups."""
+    name = kind.partition(":")[0]
+    if name == "ego_lane":
+        return any(info.name == "road" for info in classes)
+    return name != "sets" or bool(groups)
 
 
 def collate(evidence: Sequence[Evidence]) -> EvidenceBatch:

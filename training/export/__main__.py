@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
+from seg_perception.datasets import dataset_classes
 from training.export.bundle import About, write_bundle
 from training.model import Segmenter
 from training.recipe import load_recipe, override, recipe_names
@@ -42,14 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = override(load_recipe(options.recipe), tuple(options.set))
     last = options.runs / recipe.name / recipe.stages[-1].name / "best.pt"
     weights = torch.load(options.checkpoint or last, map_location="cpu", weights_only=True)["model"]
-    model = Segmenter(len(CAMVID_CLASSES), recipe.unary, recipe.code)
+    classes, groups = dataset_classes(recipe.data.dataset)
+    model = Segmenter(len(classes), recipe.unary, recipe.refiners)
     model.load_state_dict(weights)
     names = [recipe.data.dataset] + ["street"] * bool(recipe.data.street_frames)
     about = About(
         name=options.name or recipe.name,
-        classes=CAMVID_CLASSES,
-        groups=CAMVID_GROUPS,
-        recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),
+        classes=classes,
+        groups=groups,
+        recipe=recipe.to_record(),
         data=[{"name": name, "terms": TERMS[name]} for name in names],
         scores=json.loads(options.scores.read_text()) if options.scores else {},
     )

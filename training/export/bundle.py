@@ -121,9 +121,8 @@ def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Pat
 
 
 def _refiners(model: Segmenter) -> tuple[Refiner, ...]:
-    if model.code is None:
-        return ()
-    return (Refiner("code", dataclasses.asdict(model.code.config)),)
+    chain = model.refiners.items()
+    return tuple(Refiner(name, dataclasses.asdict(refiner.config)) for name, refiner in chain)
 
 
 def _golden_samples(size: tuple[int, int]) -> list[Sample]:

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.model import Segmenter
-from training.refiners import EvidenceBatch, pool_evidence
-from training.refiners.code import GaussianPrior
+from training.refiners import EvidenceBatch, GaussianPrior, Scene
 
 IMPOSSIBLE = 1e4  # taken off the score of a class that the evidence rules out
 MAPS = ("labels", "confidence", "entropy", "code", "labels_unrefined")
@@ -37,9 +36,13 @@ class UnaryGraph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """uint8 [1, H, W, 3] -> the outputs, in the order of `outputs`."""
-        unary = self.model.unary(image.permute(0, 3, 1, 2).float())
-        labels, confidence, entropy = describe(unary.scores, self.size)
-        return labels, confidence, entropy, labels
+        guide = image.permute(0, 3, 1, 2).float()
+        unary = self.model.unary(guide)
+        labels, confidence, entropy = describe(
+            self.model.refine(Scene(guide, unary)).scores, self.size
+        )
+        unrefined = best(enlarge(unary.scores, self.size)) if self.model.refiners else labels
+        return labels, confidence, entropy, unrefined
 
 
 class CodeGraph(nn.Module):
@@ -74,21 +77,19 @@ class CodeGraph(nn.Module):
         prior_precision: Tensor,
     ) -> tuple[Tensor, ...]:
         """Inputs and outputs as design.md, section 3, in the order of `inputs` and `outputs`."""
-        code = self.model.code
-        assert code is not None
-        unary = self.model.unary(image.permute(0, 3, 1, 2).float())
+        guide = image.permute(0, 3, 1, 2).float()
+        unary = self.model.unary(guide)
         known = EvidenceBatch(evidence, sets[None], weight[None])
         prior = GaussianPrior(prior_code, prior_precision[:, None])
-        prepared = code.prepare(unary)
-        solved = code.solve(prepared, pool_evidence(known, code.config.stride), prior)
-        scores = code.scores(prepared, solved)
+        refined = self.model.refine(Scene(guide, unary, evidence=known, prior=prior))
+        scores = refined.scores
         labels, confidence, entropy = describe(scores, self.size)
         allowed = sets[evidence[0].long()].permute(2, 0, 1)[None]
         return (
             labels,
             confidence,
             entropy,
-            solved.code,
+            refined.states["code"].code,
             best(enlarge(unary.scores, self.size)),
             best(restrict(enlarge(unary.scores, self.size), allowed)),
             best(restrict(enlarge(scores, self.size), allowed)),

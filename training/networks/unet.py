@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,12 +31,12 @@ class UnaryOutput:
     """What a unary network says of an image.
 
     Attributes:
-        scores: float [B, C, h, w] at 1/4 of the image; log domain, higher is better.
-        uncertainty: float [B, C, h, w], standard deviation of the scores (paper 004, Eq. 3).
+        scores: float [B, C, h, w], at any fraction of the image's size; log domain, higher is
+            better.
+        uncertainty: float [B, C, h, w], standard deviation of the scores (paper 004, Eq. 3); zero
+            where a network has none.
         features: {stride: float [B, D, h, w]} that refiners may look at.
     """
-
-    STRIDE: ClassVar[int] = 4
 
     scores: Tensor
     uncertainty: Tensor

@@ -14,7 +14,7 @@ wider than what CamVid shows, because the drive left out is what counts, and one
 keeps the unary network and trains the decoder through the unrolled Gauss-Newton solve, on whole
 images (the global code decodes to a map of the whole image: crops would teach it wrong geometry).
 """,
-    code=CodeConfig(),
+    refiners=(CodeConfig(),),
     stages=(
         Stage(
             "coarse",

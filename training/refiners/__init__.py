@@ -1,18 +1,47 @@
-"""Refiners: anything that maps scores to better scores, behind one protocol.
+"""Refiners: anything that maps scores to better scores, behind one protocol (`protocol.py`)."""
 
-`prepare` runs once a frame, `step` some number of times, and every state can be read as scores, so
-that inference can stop at a deadline.
-"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from training.refiners.code import CodeConfig, CodeRefiner, CodeState, Prepared
 from training.refiners.evidence import EvidenceBatch, PooledEvidence, pool_evidence
+from training.refiners.protocol import GaussianPrior, Refiner, Scene
 
 __all__ = [
+    "REFINERS",
     "CodeConfig",
     "CodeRefiner",
     "CodeState",
     "EvidenceBatch",
+    "GaussianPrior",
     "PooledEvidence",
     "Prepared",
+    "Refiner",
+    "RefinerConfig",
+    "Scene",
+    "build_refiner",
     "pool_evidence",
+    "refiner_name",
 ]
+
+RefinerConfig = Any
+"""The config of any refiner in `REFINERS`."""
+
+REFINERS: Mapping[str, tuple[type[RefinerConfig], Callable[..., Refiner[Any, Any]]]] = {
+    CodeRefiner.name: (CodeConfig, CodeRefiner),
+}
+"""(config, refiner) by the refiner's name."""
+
+
+def build_refiner(
+    classes: int, channels: Mapping[int, int], config: RefinerConfig
+) -> Refiner[Any, Any]:
+    """The refiner that a config belongs to, with fresh weights."""
+    return REFINERS[refiner_name(config)][1](classes, channels, config)
+
+
+def refiner_name(config: RefinerConfig) -> str:
+    """The name under which a config's refiner is registered."""
+    return next(name for name, (kind, _) in REFINERS.items() if kind is type(config))

@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.networks import UnaryOutput
-from training.refiners.evidence import PooledEvidence
+from training.refiners.evidence import PooledEvidence, pool_evidence
+from training.refiners.protocol import GaussianPrior, Refiner, Scene
 from training.refiners.trust import EvidenceTrust
 
 REACH = 1.5
@@ -73,24 +74,26 @@ class Prepared:
     """What is computed once a frame.
 
     Attributes:
-        unary: float [B, C, H/4, W/4], the zero-code scores D0(I).
+        unary: float [B, C, h0, w0], the zero-code scores D0(I).
         pooled: float [B, C, h, w], the same averaged over the cells at which the code is solved.
         probs: float [B, C, h, w], probabilities of `pooled`.
-        anchor: float [B, 1, h, w], how firmly the image would have cells held, see `EvidenceTrust`.
         basis: float [B, D, h, w], image features that the decoded code is multiplied with; ones
             [1, D, 1, 1] for "concat".
         resize: for each part (global, grid), the two matrices of its bilinear upsampling:
             rows [h, h'], columns [w', w].
         grid: (height, width) of the grid of local codes.
+        evidence: by cell, with the trust in each piece.
+        prior: the previous frame's code.
     """
 
     unary: Tensor
     pooled: Tensor
     probs: Tensor
-    anchor: Tensor
     basis: Tensor
     resize: tuple[tuple[Tensor, Tensor], ...]
     grid: tuple[int, int]
+    evidence: WeighedEvidence
+    prior: GaussianPrior
 
 
 @dataclass(frozen=True)
@@ -121,20 +124,7 @@ class WeighedEvidence:
     anchor: Tensor
 
 
-@dataclass(frozen=True)
-class GaussianPrior:
-    """A Gaussian on the code beside N(0, I): the previous frame's code.
-
-    Attributes:
-        mean: float [B, K].
-        precision: float [B, 1]; 0 = no such prior.
-    """
-
-    mean: Tensor
-    precision: Tensor
-
-
-class CodeRefiner(nn.Module):
+class CodeRefiner(Refiner[Prepared, CodeState]):
     """Decodes a code into a change of the scores, and finds the code that agrees with evidence.
 
     Args:
@@ -143,6 +133,7 @@ class CodeRefiner(nn.Module):
         config: sizes and solver.
     """
 
+    name: ClassVar[str] = "code"
     GRID_STRIDE = 16
 
     def __init__(self, classes: int, channels: Mapping[int, int], config: CodeConfig) -> None:
@@ -173,14 +164,21 @@ class CodeRefiner(nn.Module):
         # Log odds that a piece of evidence is wrong.
         self.outlier = nn.Parameter(torch.tensor(-4.0))
 
+    @property
+    def iterations(self) -> int:
+        """Gauss-Newton steps."""
+        return self.config.iterations
+
     def size(self, height: int, width: int) -> int:
         """Length K of the flattened code for an image of `height` x `width` pixels."""
         cells = math.ceil(height / self.GRID_STRIDE) * math.ceil(width / self.GRID_STRIDE)
         return self.config.global_size + self.config.grid_size * cells
 
-    def prepare(self, unary: UnaryOutput) -> Prepared:
-        """Compute all that depends on the image alone."""
-        scores, uncertainty = (self._pool(x) for x in (unary.scores, unary.uncertainty))
+    def prepare(self, scene: Scene) -> Prepared:
+        """Compute the image's basis, and how far each piece of evidence is trusted."""
+        unary = scene.unary
+        features = unary.features[self.config.stride]
+        scores, uncertainty = (_pool(x, features) for x in (unary.scores, unary.uncertainty))
         grid = unary.features[self.GRID_STRIDE].shape[-2:]
         sources = [self.config.coarse] * bool(self.config.global_size)
         sources += [(int(grid[0]), int(grid[1]))] * bool(self.config.grid_size)
@@ -190,20 +188,17 @@ class CodeRefiner(nn.Module):
             for rows, columns in sources
         )
         probs = probabilities(scores)
-        seen = torch.cat([unary.features[self.config.stride].to(scores), probs, uncertainty], dim=1)
+        seen = torch.cat([features.to(scores), probs, uncertainty], dim=1)
         return Prepared(
             unary=unary.scores,
             pooled=scores,
             probs=probs,
-            anchor=self.anchor(seen),
             basis=self._basis(seen),
             resize=resize,
             grid=(int(grid[0]), int(grid[1])),
+            evidence=self._weigh(scene, probs, self.anchor(seen)),
+            prior=scene.prior or self._no_prior(scores, grid),
         )
-
-    def _pool(self, fine: Tensor) -> Tensor:
-        ratio = self.config.stride // UnaryOutput.STRIDE
-        return F.avg_pool2d(fine, ratio) if ratio > 1 else fine
 
     def _basis(self, seen: Tensor) -> Tensor:
         if self.config.conditioning == "concat":
@@ -250,21 +245,24 @@ class CodeRefiner(nn.Module):
         return CodeState(code, torch.zeros_like(prepared.pooled))
 
     def scores(self, prepared: Prepared, state: CodeState) -> Tensor:
-        """Corrected scores, float [B, C, H/4, W/4]."""
+        """Corrected scores, float [B, C, h0, w0], where the unary scores are."""
         size = prepared.unary.shape[-2:]
         return prepared.unary + F.interpolate(
             state.change, size, mode="bilinear", align_corners=False
         )
 
-    def weigh(self, prepared: Prepared, evidence: PooledEvidence) -> WeighedEvidence:
+    def _weigh(self, scene: Scene, probs: Tensor, anchor: Tensor) -> WeighedEvidence:
         """Decide, once a frame, how far each piece of evidence is trusted."""
-        trust, anchor = self.trust(prepared.probs, prepared.anchor, evidence)
-        return WeighedEvidence(evidence.allowed, trust, anchor)
+        if scene.evidence is None:
+            evidence = PooledEvidence.nothing(probs)
+        else:
+            evidence = pool_evidence(scene.evidence, self.config.stride)
+        trust, held = self.trust(probs, anchor, evidence)
+        return WeighedEvidence(evidence.allowed, trust, held)
 
-    def step(
-        self, prepared: Prepared, state: CodeState, evidence: WeighedEvidence, prior: GaussianPrior
-    ) -> CodeState:
+    def step(self, prepared: Prepared, state: CodeState) -> CodeState:
         """One Gauss-Newton step on evidence and priors."""
+        evidence, prior = prepared.evidence, prepared.prior
         probs = probabilities(prepared.pooled + state.change)
         pull, trust = self._residual(probs, evidence)
         pull = pull + evidence.anchor * (probs - prepared.probs)
@@ -279,20 +277,10 @@ class CodeRefiner(nn.Module):
         code = state.code - conjugate_gradients(hessian, gradient, self.config.inner)
         return CodeState(code, self.decode(prepared, code))
 
-    def solve(
-        self, prepared: Prepared, evidence: PooledEvidence, prior: GaussianPrior
-    ) -> CodeState:
-        """All Gauss-Newton steps from the zero code."""
-        state = self.start(prepared)
-        weighed = self.weigh(prepared, evidence)
-        for _ in range(self.config.iterations):
-            state = self.step(prepared, state, weighed, prior)
-        return state
-
-    def zero_prior(self, prepared: Prepared) -> GaussianPrior:
-        """No prior beside N(0, I)."""
-        code = self.start(prepared).code
-        return GaussianPrior(torch.zeros_like(code), code.new_zeros(len(code), 1))
+    def _no_prior(self, scores: Tensor, grid: tuple[int, ...]) -> GaussianPrior:
+        """Nothing beside N(0, I)."""
+        size = self.config.global_size + self.config.grid_size * grid[0] * grid[1]
+        return GaussianPrior(scores.new_zeros(len(scores), size), scores.new_zeros(len(scores), 1))
 
     def _residual(self, probs: Tensor, evidence: WeighedEvidence) -> tuple[Tensor, Tensor]:
         """Gradient of the evidence's loss by the scores [B, C, h, w] and its trust [B, 1, h, w].
@@ -335,6 +323,16 @@ def conjugate_gradients(product: Callable[[Tensor], Tensor], target: Tensor, ste
             last, power = power, residual.square().sum(dim=1, keepdim=True)
             direction = residual + power / last.clamp_min(1e-12) * direction
     return solution
+
+
+def _pool(maps: Tensor, like: Tensor) -> Tensor:
+    """Maps [B, C, h, w] on the cells of `like`: averaged where finer, bilinear where coarser."""
+    ratio = int(maps.shape[-2]) // int(like.shape[-2])
+    if ratio > 1:
+        return F.avg_pool2d(maps, ratio)
+    if maps.shape[-2:] == like.shape[-2:]:
+        return maps
+    return F.interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _waves(size: int, channels: int, rows: int, columns: int) -> Tensor:

@@ -43,6 +43,13 @@ class PooledEvidence:
     weight: Tensor
     coverage: Tensor
 
+    @staticmethod
+    def nothing(probs: Tensor) -> PooledEvidence:
+        """Nothing known in the cells of probabilities [B, C, h, w]."""
+        none = torch.zeros_like(probs[:, :1])
+        allowed = torch.ones_like(probs).expand(2, *probs.shape)
+        return PooledEvidence(allowed, none.expand(2, *none.shape), none)
+
 
 def pool_evidence(evidence: EvidenceBatch, stride: int) -> PooledEvidence:
     """Gather evidence into cells of `stride` x `stride` pixels, complete cells only."""

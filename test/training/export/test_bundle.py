@@ -39,7 +39,7 @@ ABOUT = About(
 def model_of(code: bool = True) -> Segmenter:
     """Weights and batch statistics as after some training: scores that spread."""
     torch.manual_seed(0)
-    model = Segmenter(len(CAMVID_CLASSES), TINY_UNARY, TINY_CODE if code else None).train()
+    model = Segmenter(len(CAMVID_CLASSES), TINY_UNARY, (TINY_CODE,) if code else ()).train()
     for _ in range(20):
         model.unary(torch.rand(4, 3, HEIGHT, WIDTH) * 255)
     with torch.no_grad():
@@ -235,7 +235,7 @@ def test_a_checkpoint_is_exported_from_the_command_line(
 ) -> None:
     changes = ("unary.width=4", "unary.blocks=1,1", "unary.dilations=1,2", "code.global_size=5")
     recipe = override(load_recipe("camvid_code"), changes)
-    model = Segmenter(len(CAMVID_CLASSES), recipe.unary, recipe.code)
+    model = Segmenter(len(CAMVID_CLASSES), recipe.unary, recipe.refiners)
     checkpoint = tmp_path / recipe.name / recipe.stages[-1].name / "best.pt"
     checkpoint.parent.mkdir(parents=True)
     torch.save({"model": model.state_dict()}, checkpoint)

@@ -20,7 +20,7 @@ from training.model import Segmenter
 def model() -> Segmenter:
     """A model whose batch statistics are those of some training."""
     torch.manual_seed(0)
-    model = Segmenter(11, TINY_UNARY, TINY_CODE).train()
+    model = Segmenter(11, TINY_UNARY, (TINY_CODE,)).train()
     for _ in range(3):
         model.unary(torch.rand(2, 3, 64, 96) * 255)
     return model

@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_training import evidence_batch, random_unary
+from tiny_training import evidence_batch, random_unary, scene_of
 from torch import Tensor
 
-from training.networks import UnaryOutput
-from training.refiners import CodeConfig, CodeRefiner, CodeState, PooledEvidence, Prepared
-from training.refiners import pool_evidence as pool
-from training.refiners.code import GaussianPrior, WeighedEvidence, conjugate_gradients
+from training.refiners import (
+    CodeConfig,
+    CodeRefiner,
+    CodeState,
+    EvidenceBatch,
+    GaussianPrior,
+    Prepared,
+    Scene,
+    pool_evidence,
+)
+from training.refiners.code import conjugate_gradients
 
 CLASSES, CHANNELS, BATCH = 4, {4: 2, 8: 2, 16: 2}, 2
 HEIGHT, WIDTH = 32, 48
@@ -34,8 +41,15 @@ def refiner_of(config: CodeConfig = TINY, seed: int = 0, **changes: object) -> C
     return CodeRefiner(CLASSES, CHANNELS, dataclasses.replace(config, **changes)).double()
 
 
-def frame(seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> UnaryOutput:
-    return random_unary(height, width, classes=CLASSES, channels=2, batch=BATCH, seed=seed)
+def frame(
+    seed: int = 0,
+    height: int = HEIGHT,
+    width: int = WIDTH,
+    evidence: EvidenceBatch | None = None,
+    prior: GaussianPrior | None = None,
+) -> Scene:
+    unary = random_unary(height, width, classes=CLASSES, channels=2, batch=BATCH, seed=seed)
+    return scene_of(unary, evidence, prior)
 
 
 def random_code(prepared: Prepared, refiner: CodeRefiner, seed: int = 1) -> Tensor:
@@ -44,20 +58,20 @@ def random_code(prepared: Prepared, refiner: CodeRefiner, seed: int = 1) -> Tens
     return torch.randn(size, generator=generator, dtype=torch.float64)
 
 
-def scattered(share: float = 0.02) -> PooledEvidence:
+def scattered(share: float = 0.02) -> EvidenceBatch:
     """Evidence of every set, on pixels here and there; some cells have none."""
     rng = np.random.default_rng(0)
     index = rng.integers(1, len(SETS), (BATCH, HEIGHT, WIDTH)) * (
         rng.random((BATCH, HEIGHT, WIDTH)) < share
     )
-    return pool(evidence_batch(index.astype(np.uint8), SETS, WEIGHT), TINY.stride)
+    return evidence_batch(index.astype(np.uint8), SETS, WEIGHT)
 
 
-def single(row: int, cell: tuple[int, int] = (1, 1)) -> PooledEvidence:
+def single(row: int, cell: tuple[int, int] = (1, 1)) -> EvidenceBatch:
     """One cell of 8x8 pixels says `SETS[row]`."""
     index = np.zeros((BATCH, HEIGHT, WIDTH), np.uint8)
     index[:, 8 * cell[0] : 8 * cell[0] + 8, 8 * cell[1] : 8 * cell[1] + 8] = row
-    return pool(evidence_batch(index, SETS, (0, 1, 1, 1)), TINY.stride)
+    return evidence_batch(index, SETS, (0, 1, 1, 1))
 
 
 def jacobian(refiner: CodeRefiner, prepared: Prepared) -> Tensor:
@@ -112,18 +126,19 @@ def test_the_code_has_the_size_that_the_bundle_promises(part: str, height: int, 
 
 
 def test_the_zero_code_leaves_the_scores_alone() -> None:
-    refiner, unary = refiner_of(), frame()
-    prepared = refiner.prepare(unary)
-    assert torch.equal(refiner.scores(prepared, refiner.start(prepared)), unary.scores)
+    refiner, scene = refiner_of(), frame()
+    prepared = refiner.prepare(scene)
+    assert torch.equal(refiner.scores(prepared, refiner.start(prepared)), scene.unary.scores)
 
 
 def test_scores_add_the_upsampled_change() -> None:
-    refiner, unary = refiner_of(), frame()
-    prepared = refiner.prepare(unary)
+    refiner, scene = refiner_of(), frame()
+    prepared = refiner.prepare(scene)
     code = random_code(prepared, refiner)
     change = refiner.decode(prepared, code)
-    added = refiner.scores(prepared, CodeState(code, change)) - unary.scores
-    rows = F.interpolate(change, unary.scores.shape[-2:], mode="bilinear", align_corners=False)
+    before = scene.unary.scores
+    added = refiner.scores(prepared, CodeState(code, change)) - before
+    rows = F.interpolate(change, before.shape[-2:], mode="bilinear", align_corners=False)
     torch.testing.assert_close(added, rows)
 
 
@@ -158,14 +173,9 @@ def test_conjugate_gradients_of_nothing_are_nothing() -> None:
     assert torch.equal(found, torch.zeros(1, 3))
 
 
-def loss(
-    refiner: CodeRefiner,
-    prepared: Prepared,
-    evidence: WeighedEvidence,
-    prior: GaussianPrior,
-    code: Tensor,
-) -> Tensor:
+def loss(refiner: CodeRefiner, prepared: Prepared, code: Tensor) -> Tensor:
     """The objective written out: evidence, anchors elsewhere, two Gaussians; float [B]."""
+    evidence, prior = prepared.evidence, prepared.prior
     log_probs = F.log_softmax(prepared.pooled + refiner.decode(prepared, code), dim=1)
     probs, before = log_probs.exp(), F.softmax(prepared.pooled, dim=1)
     if refiner.config.likelihood == "squared":  # of single classes, and never doubted
@@ -180,16 +190,11 @@ def loss(
     return data.sum(dim=(1, 2, 3)) + 0.5 * away.sum(dim=1)
 
 
-def gauss_newton(
-    refiner: CodeRefiner,
-    prepared: Prepared,
-    evidence: WeighedEvidence,
-    prior: GaussianPrior,
-    code: Tensor,
-) -> Tensor:
+def gauss_newton(refiner: CodeRefiner, prepared: Prepared, code: Tensor) -> Tensor:
     """``H^-1 g``, gradient by autograd, Hessian ``B^T T D B + (1 + l) I`` dense; float [B, K]."""
+    evidence, prior = prepared.evidence, prepared.prior
     code = code.detach().requires_grad_(True)
-    value = loss(refiner, prepared, evidence, prior, code).sum()
+    value = loss(refiner, prepared, code).sum()
     (gradient,) = torch.autograd.grad(value, code)
     probs = F.softmax(prepared.pooled + refiner.decode(prepared, code), dim=1).detach()
     inside = (evidence.allowed * probs).sum(dim=2, keepdim=True)
@@ -206,15 +211,15 @@ def gauss_newton(
     return torch.linalg.solve(hessian, gradient).detach()
 
 
-def assert_step_is_gauss_newton(refiner: CodeRefiner, evidence: PooledEvidence) -> None:
-    prepared = refiner.requires_grad_(False).prepare(frame())
-    weighed = refiner.weigh(prepared, evidence)
-    assert weighed.anchor.any()
+def assert_step_is_gauss_newton(refiner: CodeRefiner, evidence: EvidenceBatch) -> None:
+    prepared = refiner.requires_grad_(False).prepare(frame(evidence=evidence))
+    assert prepared.evidence.anchor.any()
     prior = GaussianPrior(random_code(prepared, refiner, 2), torch.tensor([[0.5], [2.0]]).double())
+    prepared = dataclasses.replace(prepared, prior=prior)
     code = 0.3 * random_code(prepared, refiner)
     state = CodeState(code, refiner.decode(prepared, code))
-    found = refiner.step(prepared, state, weighed, prior).code
-    expected = code - gauss_newton(refiner, prepared, weighed, prior, code)
+    found = refiner.step(prepared, state).code
+    expected = code - gauss_newton(refiner, prepared, code)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     assert (found - code).abs().max() > 0.01
 
@@ -236,21 +241,19 @@ def test_the_squared_likelihood_is_gauss_newton_on_the_papers_distance() -> None
 @likelihoods
 def test_without_evidence_the_code_is_exactly_zero(part: str, likelihood: str) -> None:
     refiner = refiner_of(PARTS[part], likelihood=likelihood)
-    prepared = refiner.prepare(frame())
-    nothing = pool(
-        evidence_batch(np.zeros((BATCH, HEIGHT, WIDTH), np.uint8), SETS, WEIGHT), TINY.stride
-    )
-    state = refiner.solve(prepared, nothing, refiner.zero_prior(prepared))
-    assert not state.code.any()
-    assert not state.change.any()
+    index = np.zeros((BATCH, HEIGHT, WIDTH), np.uint8)
+    for nothing in (evidence_batch(index, SETS, WEIGHT), None):
+        state = refiner.solve(refiner.prepare(frame(evidence=nothing)))
+        assert not state.code.any()
+        assert not state.change.any()
 
 
 @parts
 @likelihoods
 def test_the_solve_moves_known_pixels_towards_their_set(part: str, likelihood: str) -> None:
     refiner = refiner_of(PARTS[part], likelihood=likelihood)
-    prepared, evidence = refiner.prepare(frame()), single(2)
-    state = refiner.solve(prepared, evidence, refiner.zero_prior(prepared))
+    prepared = refiner.prepare(frame(evidence=single(2)))
+    state = refiner.solve(prepared)
     before, after = (
         F.softmax(prepared.pooled + change, dim=1)[:, 1:3, 1, 1].sum(dim=1)
         for change in (0, state.change)
@@ -261,11 +264,9 @@ def test_the_solve_moves_known_pixels_towards_their_set(part: str, likelihood: s
 @parts
 def test_the_solve_lowers_the_objective(part: str) -> None:
     refiner = refiner_of(PARTS[part])
-    prepared, evidence = refiner.prepare(frame()), scattered()
-    weighed, prior = refiner.weigh(prepared, evidence), refiner.zero_prior(prepared)
-    zero = refiner.start(prepared).code
-    solved = refiner.solve(prepared, evidence, prior).code
-    before, after = (loss(refiner, prepared, weighed, prior, code) for code in (zero, solved))
+    prepared = refiner.prepare(frame(evidence=scattered()))
+    zero, solved = refiner.start(prepared).code, refiner.solve(prepared).code
+    before, after = (loss(refiner, prepared, code) for code in (zero, solved))
     assert (after < before).all()
 
 
@@ -273,15 +274,13 @@ def _lie(outlier: float) -> float:
     """How far one cell that is sure of class 0 lets itself be moved by a claim of class 3."""
     refiner = refiner_of().requires_grad_(False)
     refiner.outlier.fill_(outlier)
-    unary = frame()
-    scores = torch.zeros_like(unary.scores)
+    scene = frame(evidence=single(3))
+    scores = torch.zeros_like(scene.unary.scores)
     scores[:, 0] = 8.0
-    prepared = refiner.prepare(dataclasses.replace(unary, scores=scores))
-    weighed = refiner.weigh(prepared, single(3))
-    weighed = dataclasses.replace(weighed, trust=0.5 * single(3).weight)
-    state = refiner.start(prepared)
-    for _ in range(2):
-        state = refiner.step(prepared, state, weighed, refiner.zero_prior(prepared))
+    prepared = refiner.prepare(scene.refined(scores))
+    trust = 0.5 * pool_evidence(single(3), TINY.stride).weight
+    weighed = dataclasses.replace(prepared.evidence, trust=trust)
+    state = refiner.solve(dataclasses.replace(prepared, evidence=weighed))
     return float(state.change[:, 3, 1, 1].mean() - state.change[:, 0, 1, 1].mean())
 
 
@@ -304,25 +303,26 @@ def test_a_local_code_reaches_its_neighbours_and_a_global_one_everything() -> No
 
 def test_a_precise_prior_pins_the_code_and_an_imprecise_one_does_nothing() -> None:
     refiner = refiner_of(inner=EXACT)
-    prepared, evidence = refiner.prepare(frame()), scattered()
+    prepared = refiner.prepare(frame(evidence=scattered()))
     mean = random_code(prepared, refiner)
-    free = refiner.solve(prepared, evidence, refiner.zero_prior(prepared)).code
+    free = refiner.solve(prepared).code
     for precision, expected in ((0.0, free), (1e8, mean)):
         prior = GaussianPrior(mean, torch.full((BATCH, 1), precision, dtype=torch.float64))
-        found = refiner.solve(prepared, evidence, prior).code
+        found = refiner.solve(refiner.prepare(frame(evidence=scattered(), prior=prior))).code
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_anchor_holds_what_is_not_known() -> None:
     """The firmer cells without evidence are held, the less a neighbour's evidence moves them."""
     refiner = refiner_of(inner=EXACT).requires_grad_(False)
-    prepared = refiner.prepare(frame())
-    weighed = refiner.weigh(prepared, single(3))
+    prepared = refiner.prepare(frame(evidence=single(3)))
+    weighed = prepared.evidence
     assert not weighed.anchor[..., 1, 1].any()
+    unknown = (pool_evidence(single(3), TINY.stride).coverage == 0).double()
     moved = []
     for firmness in (0.0, 1.0, 100.0):
-        held = dataclasses.replace(weighed, anchor=firmness * (single(3).coverage == 0).double())
-        state = refiner.step(prepared, refiner.start(prepared), held, refiner.zero_prior(prepared))
+        held = dataclasses.replace(weighed, anchor=firmness * unknown)
+        state = refiner.step(dataclasses.replace(prepared, evidence=held), refiner.start(prepared))
         probs = F.softmax(prepared.pooled + state.change, dim=1)
         moved.append(float((probs - F.softmax(prepared.pooled, dim=1))[..., 2:, :].abs().sum()))
     assert moved[0] > moved[1] > moved[2]
@@ -330,13 +330,11 @@ def test_an_anchor_holds_what_is_not_known() -> None:
 
 def test_nothing_that_could_learn_is_left_out() -> None:
     refiner = refiner_of()
-    unary, evidence = frame(), scattered()
+    scene = frame(evidence=scattered())
     optimiser = torch.optim.SGD(refiner.parameters(), lr=0.01)
     for _ in range(2):  # what is behind a layer that begins at zero learns from the second step on
-        prepared = refiner.prepare(unary)
-        state = refiner.solve(prepared, evidence, refiner.zero_prior(prepared))
         optimiser.zero_grad()
-        F.softmax(refiner.scores(prepared, state), dim=1)[:, 0].sum().backward()
+        F.softmax(refiner(scene), dim=1)[:, 0].sum().backward()
         optimiser.step()
     assert [n for n, p in refiner.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -350,12 +348,11 @@ def test_gradients_flow_through_the_whole_solve(likelihood: str) -> None:
     index = np.zeros((1, 16, 16), np.uint8)
     index[0, :8, :8], index[0, 12:, 3:9] = 1, 2
     sets = ((1, 1, 1), (1, 0, 0), (0, 1, 1))
-    evidence = pool(evidence_batch(index, sets, (0, 1, 0.6)), config.stride)
+    scene = scene_of(unary, evidence_batch(index, sets, (0, 1, 0.6)))
 
     def corrected(scores: Tensor, *_: Tensor) -> Tensor:
-        prepared = refiner.prepare(dataclasses.replace(unary, scores=scores))
-        state = refiner.solve(prepared, evidence, refiner.zero_prior(prepared))
-        return refiner.scores(prepared, state)
+        refined: Tensor = refiner(scene.refined(scores))
+        return refined
 
     scores = unary.scores.clone().requires_grad_(True)
     learnt = [p for name, p in refiner.named_parameters() if not name.startswith("basis")]

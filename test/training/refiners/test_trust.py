@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_training import evidence_batch, random_unary
+from tiny_training import evidence_batch, random_unary, scene_of
 from torch import Tensor
 
-from training.refiners import CodeConfig, CodeRefiner, pool_evidence
+from training.refiners import CodeConfig, CodeRefiner
 from training.refiners.code import WeighedEvidence
 
 CLASSES, CELL, ROWS, COLUMNS = 3, 8, 12, 16
@@ -57,9 +57,9 @@ def weighed(
     refiner: CodeRefiner, index: NDArray[np.uint8], weight: float = 1.0, sure: float = 3.0
 ) -> WeighedEvidence:
     unary = random_unary(ROWS * CELL, COLUMNS * CELL, classes=CLASSES, batch=1)
-    prepared = refiner.prepare(dataclasses.replace(unary, scores=halves(sure)))
-    evidence = pool_evidence(evidence_batch(index, SETS, (0, weight, weight)), CELL)
-    return refiner.weigh(prepared, evidence)
+    evidence = evidence_batch(index, SETS, (0, weight, weight))
+    unary = dataclasses.replace(unary, scores=halves(sure))
+    return refiner.prepare(scene_of(unary, evidence)).evidence
 
 
 def test_only_known_cells_are_trusted(refiner: CodeRefiner) -> None:

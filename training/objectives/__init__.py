@@ -1,0 +1,20 @@
+"""Objectives: what a stage minimises, what it is scored by, and which parameters it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from training.objectives.base import Objective, Task
+from training.objectives.code import CodeSolver, CodeVae
+from training.objectives.refined import Refined
+from training.objectives.unary import Unary
+
+__all__ = ["OBJECTIVES", "CodeSolver", "CodeVae", "Objective", "Refined", "Task", "Unary"]
+
+OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
+    "unary": Unary,
+    "refined": Refined,
+    "code_solver": CodeSolver,
+    "code_vae": CodeVae,
+}
+"""By the name that stages use."""

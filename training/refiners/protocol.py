@@ -1,0 +1,102 @@
+"""What a refiner is: scores in, better scores out, one step at a time.
+
+`prepare` runs once a frame, `step` some number of times, and every state can be read as scores, so
+that inference can stop at a deadline. docs/refiners.md shows how to add one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from training.networks import UnaryOutput
+from training.refiners.evidence import EvidenceBatch
+
+PreparedT = TypeVar("PreparedT")
+StateT = TypeVar("StateT")
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """A Gaussian on the code beside N(0, I): the previous frame's code.
+
+    Attributes:
+        mean: float [B, K].
+        precision: float [B, 1]; 0 = no such prior.
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a refiner may look at.
+
+    Attributes:
+        guide: float [B, 3, H, W], 0-255 RGB, not mean-subtracted.
+        unary: scores (of the refiner before, if any), uncertainty and features.
+        valid: bool [B, 1, H, W], False on padding; None = all valid.
+        evidence: what is known of the frame; None = nothing.
+        prior: the previous frame's code; None = none.
+    """
+
+    guide: Tensor
+    unary: UnaryOutput
+    valid: Tensor | None = None
+    evidence: EvidenceBatch | None = None
+    prior: GaussianPrior | None = None
+
+    def refined(self, scores: Tensor) -> Scene:
+        """The same scene with a refiner's scores in the place of those before."""
+        return dataclasses.replace(self, unary=dataclasses.replace(self.unary, scores=scores))
+
+
+class Refiner(nn.Module, ABC, Generic[PreparedT, StateT]):
+    """Maps scores to better scores.
+
+    A subclass is built as ``XRefiner(classes, channels, config)``, `channels` being {stride:
+    channels} of the unary network's features, and registered in `training.refiners.REFINERS`.
+
+    Attributes:
+        name: by which recipes, checkpoints, the command line and the bundle know it.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def iterations(self) -> int:
+        """Steps a frame; may depend on `training`."""
+
+    @abstractmethod
+    def prepare(self, scene: Scene) -> PreparedT:
+        """Compute, once a frame, all that does not change from step to step."""
+
+    @abstractmethod
+    def start(self, prepared: PreparedT) -> StateT:
+        """The state before the first step."""
+
+    @abstractmethod
+    def step(self, prepared: PreparedT, state: StateT) -> StateT:
+        """One step; states are not changed in place."""
+
+    @abstractmethod
+    def scores(self, prepared: PreparedT, state: StateT) -> Tensor:
+        """Read a state as scores, float [B, C, h, w], log domain, higher is better."""
+
+    def solve(self, prepared: PreparedT) -> StateT:
+        """The state after all `iterations`."""
+        state = self.start(prepared)
+        for _ in range(self.iterations):
+            state = self.step(prepared, state)
+        return state
+
+    def forward(self, scene: Scene) -> Tensor:
+        """Refined scores, float [B, C, h, w]."""
+        prepared = self.prepare(scene)
+        return self.scores(prepared, self.solve(prepared))
