@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 
-def resize_nearest(values: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+
+def resize_nearest(values: NDArray[Scalar], height: int, width: int) -> NDArray[Scalar]:
     """Scale a map [h, w] to [height, width] by its nearest pixels, centre to centre.
 
-    Labels and row numbers cannot be averaged. A map that has the size already is returned itself.
+    Labels, row numbers and depths cannot be averaged. A map that has the size already is returned
+    itself.
     """
     found_height, found_width = values.shape
     if (found_height, found_width) == (height, width):

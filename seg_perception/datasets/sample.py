@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.classes import ClassInfo
+from seg_perception.evidence.geometry import Pinhole, Pose, project
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class Camera:
     height_m: float
     pitch_rad: float
 
+    @property
+    def pinhole(self) -> Pinhole:
+        """Its intrinsics."""
+        return Pinhole(self.width, self.height, self.fx, self.fy, self.cx, self.cy)
+
+    @property
+    def pose(self) -> Pose:
+        """From the vehicle frame into the optical frame."""
+        return Pose.of_mounted_camera(self.height_m, self.pitch_rad)
+
     def to_optical(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Turn points of the vehicle frame into the camera's optical frame (REP 103).
 
@@ -45,10 +56,7 @@ class Camera:
         Returns:
             float64 [N, 3] metres: right, down, and forward along the optical axis.
         """
-        x, y, z = np.asarray(points, np.float64).T
-        up = z - self.height_m
-        cos, sin = np.cos(self.pitch_rad), np.sin(self.pitch_rad)
-        return np.stack([-y, -x * sin - up * cos, x * cos - up * sin], axis=1)
+        return np.asarray(self.pose.apply(np.asarray(points, np.float64)))
 
     def project(
         self, points: NDArray[np.floating]
@@ -62,12 +70,7 @@ class Camera:
             pixels: float64 [N, 2] (column, row); meaningless where the depth is not positive.
             depth: float64 [N] metres along the optical axis.
         """
-        right, down, depth = self.to_optical(points).T
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pixels = np.stack(
-                [self.cx + self.fx * right / depth, self.cy + self.fy * down / depth], axis=1
-            )
-        return pixels, depth
+        return project(points, self.pose, self.pinhole)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,152 @@
+"""Evidence from a lidar: its points, projected into the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.classes import ClassInfo
+from seg_perception.errors import EvidenceError
+from seg_perception.evidence.geometry import GroundPlane, Pinhole, Pose, project_optical
+from seg_perception.evidence.record import Evidence
+from seg_perception.evidence.terrain import (
+    OBSTACLE,
+    UNKNOWN,
+    GroundRules,
+    terrain_sets,
+    terrain_weights,
+)
+
+SCREEN_PX = (4, 8)
+"""Width and height in pixels of the cells in which a near obstacle hides what is behind it: a
+lidar's rays are some pixels apart, and far ones pass between them."""
+BEHIND, BEHIND_M = 0.1, 0.5
+"""Hidden is what is deeper than the obstacle by this fraction and these metres."""
+MOST_METRES = 1000.0
+
+
+def evidence_from_points(
+    points: NDArray[np.float32],
+    camera: Pinhole,
+    pose: Pose,
+    plane: GroundPlane,
+    classes: Sequence[ClassInfo],
+    groups: Mapping[str, tuple[str, ...]],
+    *,
+    rules: GroundRules | None = None,
+    splat_px: int = 3,
+    weight: float = 1.0,
+    stamp_ns: int = 0,
+    source: str = "points",
+) -> Evidence:
+    """Evidence of what is ground and what stands on it, where the lidar hit.
+
+    Args:
+        points: float32 [N, 3] metres, in the lidar's frame; what is not finite is left out.
+        camera: intrinsics; its size is that of the result, so that `camera.scaled` to the size
+            of the model saves time and loses no point.
+        pose: from the lidar's frame into the camera's optical frame.
+        plane: the ground, as `GroundTracker` finds it in `pose.apply(points)`.
+        classes: of the model, by id.
+        groups: class names by group, from the model's manifest; see `terrain_sets`.
+        rules: from heights to sets.
+        splat_px: every point speaks for a square of so many pixels; where several meet, for the
+            nearest.
+        weight: how much each known pixel counts, >= 0.
+        stamp_ns: moment of the observation, nanoseconds.
+        source: name of the source.
+
+    Raises:
+        EvidenceError: `points` are no such array, or the groups do not tell the ground.
+    """
+    rules = rules or GroundRules()
+    check_points(points, source)
+    if splat_px < 1:
+        raise EvidenceError(f"evidence {source!r}: a splat of {splat_px} px: give 1 or more")
+    sets = terrain_sets(classes, groups, source)
+    seen, columns, rows_ = _in_view(pose.apply(points), camera)
+    depth = seen[:, 2]
+    terrain = rules.rows(depth, plane.heights(seen))
+    hidden = _hidden(columns, rows_, depth, terrain == OBSTACLE, camera)
+    told = (terrain != UNKNOWN) & ~hidden
+    index = _splat(columns[told], rows_[told], depth[told], terrain[told], camera, splat_px)
+    return Evidence(index, sets, terrain_weights(weight, rules), stamp_ns, source)
+
+
+def check_points(points: NDArray[np.float32], source: str) -> None:
+    """Refuse what are not points in metres.
+
+    Raises:
+        EvidenceError: they are not; the message names the source.
+    """
+    if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != 3:
+        raise EvidenceError(
+            f"evidence {source!r} is {points.dtype} {list(points.shape)}: give points float32 "
+            "[N, 3] in metres (x, y, z of the cloud)"
+        )
+    some = points[:: max(1, len(points) // 1000)]
+    known = np.abs(some[np.isfinite(some).all(axis=1)]).max(axis=1, initial=0)
+    if len(known) and np.median(known) > MOST_METRES:
+        raise EvidenceError(
+            f"evidence {source!r} lies {np.median(known):.0f} m away: it seems to be in "
+            "millimetres; divide by 1000"
+        )
+
+
+def _in_view(
+    points: NDArray[np.floating], camera: Pinhole
+) -> tuple[NDArray[np.floating], NDArray[np.intp], NDArray[np.intp]]:
+    """The points [n, 3] of the optical frame that the camera sees; their columns and rows [n]."""
+    with np.errstate(invalid="ignore"):
+        before = points[points[:, 2] > 0]
+        pixels, _ = project_optical(before, camera)
+        inside = (
+            (pixels[:, 0] > -0.5)
+            & (pixels[:, 0] < camera.width - 0.5)
+            & (pixels[:, 1] > -0.5)
+            & (pixels[:, 1] < camera.height - 0.5)
+        )
+    columns, rows = np.rint(pixels[inside]).astype(np.intp).T
+    return before[inside], columns, rows
+
+
+def _hidden(
+    columns: NDArray[np.intp],
+    rows: NDArray[np.intp],
+    depth: NDArray[np.floating],
+    obstacle: NDArray[np.bool_],
+    camera: Pinhole,
+) -> NDArray[np.bool_]:
+    """Which points [n] an obstacle in the same cell of the image, or in one beside it, hides."""
+    wide, high = SCREEN_PX
+    cell_x, cell_y = columns // wide + 1, rows // high + 1
+    screen = np.full((camera.height // high + 3, camera.width // wide + 3), np.inf, np.float32)
+    order = np.argsort(-depth[obstacle])  # so that in every cell the nearest is written last
+    cells = cell_y[obstacle][order], cell_x[obstacle][order]
+    screen[cells] = depth[obstacle][order]
+    across = np.minimum(np.minimum(screen[:, :-2], screen[:, 1:-1]), screen[:, 2:])
+    around = np.minimum(np.minimum(across[:-2], across[1:-1]), across[2:])
+    limit = around * np.float32(1 + BEHIND) + np.float32(BEHIND_M)
+    hidden: NDArray[np.bool_] = depth > limit[cell_y - 1, cell_x - 1]
+    return hidden
+
+
+def _splat(
+    columns: NDArray[np.intp],
+    rows: NDArray[np.intp],
+    depth: NDArray[np.floating],
+    terrain: NDArray[np.uint8],
+    camera: Pinhole,
+    size: int,
+) -> NDArray[np.uint8]:
+    """Paint a square for every point, the far ones first: uint8 [H, W]."""
+    order = np.argsort(-depth)
+    index = np.zeros((camera.height + size, camera.width + size), np.uint8)
+    corner = (rows * index.shape[1] + columns)[order, None]
+    square = np.add.outer(np.arange(size) * index.shape[1], np.arange(size)).ravel()
+    # numpy keeps the last of several values for one place: point by point, the nearest at the end.
+    index.ravel()[corner + square] = terrain[order, None]
+    low = size // 2
+    return np.ascontiguousarray(index[low : low + camera.height, low : low + camera.width])

@@ -1,0 +1,119 @@
+"""What height above the ground says about classes: the rules that depth and lidar share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.classes import ClassInfo, class_ids
+from seg_perception.errors import EvidenceError
+
+UNKNOWN, GROUND, OBSTACLE, FAR = range(4)
+"""Rows of `terrain_sets`."""
+
+FAR_CLASSES = frozenset(
+    {"sky", "building", "tree", "vegetation", "wall", "mountain", "hill", "terrain", "skyscraper"}
+)
+"""Names of classes that can be so far away that a depth sensor sees no return above the horizon:
+those of CamVid, Cityscapes and ADE20K."""
+
+
+@dataclass(frozen=True)
+class GroundRules:
+    """From heights to knowledge; metres.
+
+    The plane is fitted near by, so that errors of its slope grow with the depth z: bands are
+    widened by `slope` * z.
+
+    Attributes:
+        ground_band_m: what is within this of the plane is ground; above a kerb's height.
+        obstacle_min_m: what is higher than this is an obstacle; what is between is not told.
+        slope: widening of both, metres per metre of depth.
+        min_range_m: nearer is the vehicle itself.
+        max_range_m: beyond this, ground and obstacles are not told apart.
+        far_m: beyond this, above the horizon, nothing was hit that stands on the street.
+        far_weight: factor on the weight of that, because a missing return is weak evidence.
+    """
+
+    ground_band_m: float = 0.15
+    obstacle_min_m: float = 0.35
+    slope: float = 0.01
+    min_range_m: float = 0.5
+    max_range_m: float = 40.0
+    far_m: float = 80.0
+    far_weight: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ground_band_m < self.obstacle_min_m:
+            raise EvidenceError(
+                f"ground within {self.ground_band_m} m and obstacles above {self.obstacle_min_m} "
+                "m: give 0 < ground_band_m < obstacle_min_m"
+            )
+        if not 0 <= self.min_range_m < self.max_range_m <= self.far_m:
+            raise EvidenceError(
+                f"ranges {self.min_range_m}, {self.max_range_m}, {self.far_m} m: give "
+                "0 <= min_range_m < max_range_m <= far_m"
+            )
+
+    def rows(self, depth: NDArray[np.float32], height: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """GROUND, OBSTACLE or UNKNOWN of points at these depths and heights above the ground.
+
+        Args:
+            depth: float32 [...], metres; NaN and what is out of range is UNKNOWN.
+            height: float32 of the same shape, metres.
+
+        Returns:
+            uint8 of the same shape.
+        """
+        slack = depth * np.float32(self.slope)
+        told = (depth > self.min_range_m) & (depth < self.max_range_m)
+        ground = np.abs(height) < slack + np.float32(self.ground_band_m)
+        obstacle = height > slack + np.float32(self.obstacle_min_m)
+        rows = ground.view(np.uint8) * np.uint8(GROUND)
+        rows += obstacle.view(np.uint8) * np.uint8(OBSTACLE)
+        rows *= told.view(np.uint8)
+        return rows
+
+
+def terrain_sets(
+    classes: Sequence[ClassInfo], groups: Mapping[str, tuple[str, ...]], source: str
+) -> NDArray[np.float32]:
+    """The sets behind UNKNOWN, GROUND, OBSTACLE and FAR: float32 [4, C].
+
+    GROUND is the group "ground"; OBSTACLE is every class that is neither in it nor in "sky"; FAR
+    is the group "far" where the manifest has one, else the group "sky" and the `FAR_CLASSES`.
+
+    Args:
+        classes: of the model, by id.
+        groups: class names by group, from the model's manifest.
+        source: named in errors.
+
+    Raises:
+        EvidenceError: the groups do not say what is ground, or leave no class to obstacles.
+    """
+    if not groups.get("ground"):
+        raise EvidenceError(
+            f"evidence {source!r} needs to know which classes lie on the ground, but the model's "
+            f"groups are {list(groups)}: export it with a class group 'ground'"
+        )
+    names = [info.name for info in classes]
+    ground, sky = set(groups["ground"]), set(groups.get("sky", ()))
+    far = set(groups.get("far", ())) or sky | FAR_CLASSES.intersection(names)
+    members = (names, ground, set(names) - ground - sky, far or names)
+    sets = np.zeros((len(members), len(classes)), np.float32)
+    for row, chosen in zip(sets, members, strict=True):
+        row[list(class_ids(classes, chosen))] = 1.0
+    if not sets[OBSTACLE].any():
+        raise EvidenceError(
+            f"evidence {source!r}: every class of the model is ground or sky, so that nothing can "
+            "be an obstacle: mend the class groups of the model"
+        )
+    return sets
+
+
+def terrain_weights(weight: float, rules: GroundRules) -> NDArray[np.float32]:
+    """Float32 [4]: what a pixel of each row counts."""
+    return np.array([0.0, weight, weight, weight * rules.far_weight], np.float32)
