@@ -13,8 +13,13 @@ from torch import Tensor, nn
 
 from training.model import Segmenter
 from training.refiners import EvidenceBatch, GaussianPrior, Scene
+from training.refiners.code import probabilities
 
 IMPOSSIBLE = 1e4  # taken off the score of a class that the evidence rules out
+BELIEVED = 0.1
+"""Evidence of weight 1 has the last word where the corrected map gives it this probability. On
+CamVid a tenth brings most of what always obeying would, and evidence of which a fifth is wrong
+still never hurts; always obeying that costs up to 5 mIoU."""
 MAPS = ("labels", "confidence", "entropy", "code", "labels_unrefined")
 EVALUATION_MAPS = ("labels_replaced", "labels_optimised_replaced")
 
@@ -84,6 +89,7 @@ class CodeGraph(nn.Module):
         refined = self.model.refine(Scene(guide, unary, evidence=known, prior=prior))
         scores = refined.scores
         labels, confidence, entropy = describe(scores, self.size)
+        labels = obey(labels, scores, evidence, sets, weight)
         allowed = sets[evidence[0].long()].permute(2, 0, 1)[None]
         return (
             labels,
@@ -111,6 +117,37 @@ def restrict(scores: Tensor, allowed: Tensor) -> Tensor:
     return scores - (1 - allowed) * IMPOSSIBLE
 
 
+def obey(labels: Tensor, scores: Tensor, evidence: Tensor, sets: Tensor, weight: Tensor) -> Tensor:
+    """Give evidence the last word where it contradicts a label and is likely enough.
+
+    The class that takes over is chosen by cell of the scores, the most probable of its set; each
+    pixel's own set decides whether one has to.
+
+    Args:
+        labels: uint8 [1, H, W].
+        scores: float [1, C, h, w], corrected; H and W are multiples of h and w.
+        evidence: uint8 [1, H, W], rows of `sets`.
+        sets: float [S, C] multi-hot.
+        weight: float [S].
+
+    Returns:
+        uint8 [1, H, W].
+    """
+    classes = scores.shape[1]
+    cell = labels.shape[-1] // scores.shape[-1]
+    row = F.max_pool2d(evidence[:, None].to(scores), cell)[0, 0].long()
+    inside = sets[row].permute(2, 0, 1)[None] * probabilities(scores)
+    believed = inside.sum(dim=1, keepdim=True) * weight[row] >= BELIEVED
+    best_inside = inside.argmax(dim=1, keepdim=True)
+    other = torch.where(believed, best_inside, classes).to(scores)
+    other = F.interpolate(other, labels.shape[-2:], mode="nearest")[:, 0].int()
+    allowed = torch.where(weight[:, None] > 0, sets, 1.0)
+    allowed = F.pad(allowed, (0, 1)).flatten()  # no set allows the class C, which stands for none
+    first = evidence.int() * (classes + 1)
+    better = allowed[first + other] > allowed[first + labels.int()]
+    return torch.where(better, other.to(torch.uint8), labels)
+
+
 def describe(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """Labels, confidence (highest probability) and normalised entropy, each uint8 [B, H, W].
 
@@ -120,9 +157,15 @@ def describe(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Ten
     fine = enlarge(scores, size)
     below = fine - fine.amax(dim=1, keepdim=True)
     odds = torch.exp(below)
-    total = odds.sum(dim=1)
-    entropy = torch.log(total) - (below * odds).sum(dim=1) / total
+    total = _sum(odds)
+    entropy = torch.log(total) - _sum(below * odds) / total
     return best(fine), _as_byte(1 / total), _as_byte(entropy / math.log(scores.shape[1]))
+
+
+def _sum(maps: Tensor) -> Tensor:
+    """Sum over the classes of [B, C, H, W]; a product takes a third of ONNX Runtime's ReduceSum."""
+    ones = maps.new_ones(1, maps.shape[1])
+    return (ones @ maps.flatten(2)).unflatten(2, maps.shape[-2:])[:, 0]
 
 
 def _as_byte(fraction: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from training.export.graph import best, describe, restrict
+from training.export.graph import best, describe, obey, restrict
 
 
 def test_maps_are_those_of_the_upsampled_softmax() -> None:
@@ -35,3 +35,37 @@ def test_a_class_that_is_ruled_out_cannot_win() -> None:
     allowed = torch.tensor([0.0, 0.0, 1.0]).reshape(1, 3, 1, 1)
     assert int(best(restrict(scores, allowed))) == 2
     assert int(best(restrict(scores, torch.ones_like(allowed)))) == 0
+
+
+def obeyed(odds: list[float], known: list[int], *, weight: float = 1.0) -> list[int]:
+    """Labels of four pixels, 0 before, of which `known` holds the rows {1}, {1, 2} and {2}."""
+    sets = torch.tensor([[1, 1, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=torch.float32)
+    weights = torch.tensor([0, weight, weight, weight])
+    scores = torch.tensor(odds).log().reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
+    evidence = torch.tensor(known, dtype=torch.uint8).reshape(1, 2, 2)
+    found = obey(torch.zeros(1, 2, 2, dtype=torch.uint8), scores, evidence, sets, weights)
+    assert found.dtype == torch.uint8
+    return found.flatten().tolist()
+
+
+def test_likely_evidence_has_the_last_word_in_its_own_pixels() -> None:
+    assert obeyed([0.6, 0.15, 0.25], [0, 1, 2, 3]) == [0, 1, 2, 2]
+
+
+def test_unlikely_evidence_has_not() -> None:
+    assert obeyed([0.87, 0.05, 0.08], [0, 1, 2, 3]) == [0, 0, 2, 0]
+
+
+def test_trust_moves_what_is_likely_enough() -> None:
+    odds = [0.9, 0.05, 0.05]
+    assert obeyed(odds, [1, 1, 1, 1], weight=3.0) == [1, 1, 1, 1]
+    assert obeyed(odds, [2, 2, 2, 2], weight=0.5) == [0, 0, 0, 0]
+    assert obeyed([0.1, 0.8, 0.1], [1, 1, 1, 1], weight=0.0) == [0, 0, 0, 0]
+
+
+def test_a_label_that_evidence_allows_stays() -> None:
+    sets = torch.tensor([[1.0, 1.0], [1.0, 1.0]])
+    scores = torch.tensor([0.0, 5.0]).reshape(1, 2, 1, 1)
+    labels = torch.zeros(1, 1, 1, dtype=torch.uint8)
+    known = torch.ones(1, 1, 1, dtype=torch.uint8)
+    assert int(obey(labels, scores, known, sets, torch.tensor([0.0, 1.0]))) == 0
