@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 import pytest
 from tiny_bundle import color_image, write_tiny_bundle
+from tiny_datasets import write_cityscapes, write_voc
 
 from seg_perception.classes import CAMVID_CLASSES
 from seg_perception.cli import FAILED, INTERRUPTED, OK, main
 from seg_perception.cli.parser import build_parser
+from seg_perception.datasets.catalogue import CITYSCAPES_CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("demo", "evaluate", "make-bag", "replay", "inspect")
@@ -241,6 +243,17 @@ def test_make_bag_lists_what_it_wrote(
     assert "/evidence" not in capsys.readouterr().out
 
 
+def test_a_dataset_without_roads_needs_no_lane_mask(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voc = ["--dataset", "voc", "--root", str(write_voc(tmp_path / "voc"))]
+    assert main(["make-bag", *voc, "--out", str(tmp_path / "bag")]) == OK
+    assert "/evidence" not in capsys.readouterr().out
+    wanted = ["--evidence", "lane_mask", "--overwrite"]
+    assert main(["make-bag", *voc, "--out", str(tmp_path / "bag"), *wanted]) == FAILED
+    assert "'road': use one of background" in complaint(capsys)
+
+
 @pytest.mark.ros
 def test_replay_scores_a_bag_and_writes_the_report(
     bundle: Path, camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -258,6 +271,23 @@ def test_replay_scores_a_bag_and_writes_the_report(
     assert methods["replaced"]["pixel_accuracy"] > methods["refined"]["pixel_accuracy"]
     assert "<svg" in Path(report).read_text()
     assert "stamp to publish" in capsys.readouterr().out
+
+
+@pytest.mark.ros
+def test_cityscapes_is_replayed_at_its_size_with_its_classes(tmp_path: Path) -> None:
+    """2048x1024 and 19 classes, through a model of another size."""
+    root = write_cityscapes(tmp_path / "data", 1024, 2048, splits=["val"])
+    model = write_tiny_bundle(tmp_path / "model", height=64, width=128, classes=CITYSCAPES_CLASSES)
+    bag, figures = str(tmp_path / "bag"), tmp_path / "a.json"
+    chosen = ["--dataset", "cityscapes", "--root", str(root), "--drives", "aachen"]
+    assert main(["make-bag", *chosen, "--out", bag]) == OK
+    assert main(["replay", bag, "--bundle", str(model), "--json", str(figures)]) == OK
+    record = json.loads(figures.read_text())
+    assert record["frames"] == {"sent": 3, "answered": 3, "dropped": 0, "scored": 3}
+    corrected = record["methods"]["corrected"]
+    assert set(corrected["class_iou"]) == {info.name for info in CITYSCAPES_CLASSES}
+    assert corrected["pixel_accuracy"] > 95
+    assert record["node"]["evidence.used"] == 3
 
 
 @pytest.mark.ros

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from seg_perception.cli.parser import build_parser
+from seg_perception.datasets import DATASETS
 from seg_perception.ros.diagnostics import STAGES
 from seg_perception.ros.parameters import Settings, parameter_name
 
@@ -34,6 +35,11 @@ def _plain(default: Any) -> Any:
 def test_every_stage_is_documented() -> None:
     section = NODE.split("Stages: ")[1]
     assert [stage for stage in STAGES if f"`{stage}`" not in section] == []
+
+
+def test_every_dataset_is_documented() -> None:
+    page = (ROOT / "docs" / "datasets.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(DATASETS)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

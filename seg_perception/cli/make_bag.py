@@ -15,10 +15,12 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         SegPerceptionError: the dataset is not there, or the bag cannot be written.
     """
+    dataset = dataset_of(args)
+    usual = ("lane_mask",) if "road" in {info.name for info in dataset.classes} else ()
     options = BagOptions(
         storage=args.storage,
         compressed=args.compressed,
-        evidence=args.evidence,
+        evidence=usual if args.evidence is None else args.evidence,
         labels_kind=args.evidence_kind,
         labels_class=args.evidence_class,
         seed=args.seed,
@@ -26,6 +28,6 @@ def run(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     with bar("writing") as progress:
-        counts = make_bag(dataset_of(args), args.out, options, progress)
+        counts = make_bag(dataset, args.out, options, progress)
     for topic, count in counts.items():
         out.print(f"{count:6d}  {topic}")

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from seg_perception.datasets.registry import DATASETS
+
 EPILOG = "exit codes: 0 done, 1 failed (one line says why and what to do), 2 wrong usage"
 KINDS_HELP = """\
 kinds of evidence, made from the truth (void pixels are never known):
@@ -120,9 +122,9 @@ def _add_make_bag(commands: Any) -> None:
     parser.add_argument(
         "--evidence",
         type=_names,
-        default=("lane_mask",),
         metavar="none|lane_mask[,labels]",
-        help="what to make from the truth (default: lane_mask, the road of the ego lane)",
+        help="what to make from the truth (default: lane_mask, the road of the ego lane, where "
+        "the dataset has roads)",
     )
     parser.add_argument(
         "--evidence-kind",
@@ -219,14 +221,20 @@ def _add_inspect(commands: Any) -> None:
 
 def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--dataset", choices=("camvid", "street"), required=True, help="street is rendered"
+        "--dataset",
+        choices=tuple(DATASETS),
+        required=True,
+        help="street is rendered; docs/datasets.md shows how the others must lie in --root",
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the dataset lies")
     parser.add_argument(
-        "--split", choices=("train", "val", "test"), default="val", help="(default: val)"
+        "--split",
+        default="val",
+        metavar="NAME",
+        help="train, val, test, or another that the dataset has (default: val)",
     )
     parser.add_argument(
-        "--drives", type=_names, metavar="NAME[,NAME...]", help="only these drives (camvid)"
+        "--drives", type=_names, metavar="NAME[,NAME...]", help="only these of a recorded dataset"
     )
     parser.add_argument(
         "--limit", "--frames", type=_positive, metavar="N", help="only the first N images"

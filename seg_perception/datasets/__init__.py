@@ -1,4 +1,4 @@
-"""Labelled driving data, one reader for training and for the vehicle's evaluation."""
+"""Labelled data, one reader for training and for the vehicle's evaluation."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ from collections.abc import Collection, Mapping
 from math import ceil
 from pathlib import Path
 
-from seg_perception.classes import ClassInfo
-from seg_perception.datasets.camvid import CamVid
+from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, ClassInfo
+from seg_perception.datasets.registry import DATASETS, STREET, reader_of
 from seg_perception.datasets.sample import Camera, Dataset, Sample
-from seg_perception.datasets.street import Street
 from seg_perception.errors import DatasetError
 
-__all__ = [
-    "DATASET_NAMES",
-    "CamVid",
-    "Camera",
-    "Dataset",
-    "Sample",
-    "Street",
-    "dataset_classes",
-    "open_dataset",
-]
+__all__ = ["DATASETS", "Camera", "Dataset", "Sample", "dataset_classes", "open_dataset"]
 
-DATASET_NAMES = ("camvid", "street")
 STREET_SPLITS = {"train": (8, 2.0), "val": (100, 10.0), "test": (100, 10.0)}
 """Frames of one drive and frames a second: many unlike ones to train on, long drives to replay."""
 
@@ -42,9 +31,9 @@ def open_dataset(
     """Open a dataset by name.
 
     Args:
-        name: "camvid" (recorded) or "street" (rendered).
+        name: one of `DATASETS`.
         root: the folder of a recorded dataset; rendered ones need none.
-        split: "train", "val" or "test".
+        split: "train", "val", "test", or whatever else the dataset has.
         frames: how many frames; None = all of a recorded dataset, 100 of a rendered one.
         drives: only these of a recorded dataset; None = all.
         seed: of a rendered dataset.
@@ -54,13 +43,12 @@ def open_dataset(
     Raises:
         DatasetError: an unknown name or split, or missing data.
     """
-    if name == "camvid":
-        if root is None:
-            raise DatasetError("camvid needs the folder it lies in; give its root")
-        return CamVid(root, split, drives=drives, frames=frames)
-    if name == "street":
+    if name == STREET:
         return _street(split, frames or 100, seed, height or 360, width or 480)
-    raise DatasetError(f"no dataset '{name}'; there are {', '.join(DATASET_NAMES)}")
+    reader = reader_of(name)
+    if root is None:
+        raise DatasetError(f"{name} needs the folder it lies in; give its root\n{reader.tree}")
+    return reader(root, split, drives=drives, frames=frames)
 
 
 def dataset_classes(name: str) -> tuple[tuple[ClassInfo, ...], Mapping[str, tuple[str, ...]]]:
@@ -69,14 +57,16 @@ def dataset_classes(name: str) -> tuple[tuple[ClassInfo, ...], Mapping[str, tupl
     Raises:
         DatasetError: an unknown name.
     """
-    readers: dict[str, type[CamVid] | type[Street]] = {"camvid": CamVid, "street": Street}
-    if name not in readers:
-        raise DatasetError(f"no dataset '{name}'; there are {', '.join(DATASET_NAMES)}")
-    return readers[name].classes, readers[name].groups
+    if name == STREET:
+        return CAMVID_CLASSES, CAMVID_GROUPS
+    reader = reader_of(name)
+    return reader.classes, reader.groups
 
 
-def _street(split: str, frames: int, seed: int, height: int, width: int) -> Street:
+def _street(split: str, frames: int, seed: int, height: int, width: int) -> Dataset:
     """A split of its own for each name: the same seed gives other streets in each."""
+    from seg_perception.datasets.street import Street  # a renderer, which readers need not load
+
     if split not in STREET_SPLITS:
         raise DatasetError(f"street has no split {split!r}; choose of {', '.join(STREET_SPLITS)}")
     frames_per_drive, frame_rate = STREET_SPLITS[split]

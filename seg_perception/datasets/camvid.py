@@ -1,162 +1,121 @@
-"""CamVid (Brostow et al. 2009) in the layout of SegNet's release: 480x360, 11 classes."""
+"""CamVid (Brostow et al. 2009): SegNet's release, 11 classes, or the original, 32 colours."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, VOID
-from seg_perception.datasets.sample import Sample
+from seg_perception.datasets.catalogue import (
+    CAMVID32_CLASSES,
+    CAMVID32_GROUPS,
+    camvid_palette,
+)
+from seg_perception.datasets.layout import Layout
+from seg_perception.datasets.pairs import SECOND_NS, Pair, PairedFiles
+from seg_perception.datasets.pictures import ids_of_colors, read_colors, read_ids
 from seg_perception.errors import DatasetError
 
-SPLITS = ("train", "val", "test")
 FRAME_RATE = 30  # of the recordings; file names count their frames
 STORED_VOID = 11
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 FRAME_NAME = re.compile(r"(?P<drive>[^_]+)_f?(?P<frame>\d+)")
-EXPECTED_TREE = """expected (SegNet's layout of CamVid):
+IMAGES, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
+SEGNET_TREE = """expected (SegNet's layout of CamVid):
     ROOT/train/0001TP_006690.png      ROOT/trainannot/0001TP_006690.png
     ROOT/val/...                      ROOT/valannot/...
     ROOT/test/...                     ROOT/testannot/...
 images: PNG or JPEG; labels: 8-bit PNG of the same name, ids 0-10, 11 = void"""
+ORIGINAL_TREE = """expected (the original layout of CamVid):
+    ROOT/701_StillsRaw_full/0001TP_006690.png
+    ROOT/LabeledApproved_full/0001TP_006690_L.png
+labels: PNG in the 32 colours of label_colors.txt"""
 
 
-class CamVid:
-    """One split of CamVid, sorted by drive and time.
+class CamVid(PairedFiles):
+    """CamVid's usual 11 classes, from either layout (see the trees above), by drive and time.
 
-    Args:
-        root: the folder that holds `train`, `trainannot`, ...
-        split: "train", "val" or "test".
-        drives: only these drives, as they begin the file names ("0001TP"); None = all.
-        frames: only the first so many frames; None = all.
-
-    Raises:
-        DatasetError: a folder, an image or a label is missing, or nothing is left.
+    Drives are what the file names begin with ("0001TP"). In the original layout the splits are
+    SegNet's.
     """
 
     name = "camvid"
+    title = "CamVid"
     classes = CAMVID_CLASSES
     groups = CAMVID_GROUPS
+    tree = f"{SEGNET_TREE}\nor, {ORIGINAL_TREE}"
 
-    def __init__(
-        self,
-        root: Path | str,
-        split: str,
-        drives: Collection[str] | None = None,
-        frames: int | None = None,
-    ) -> None:
-        if split not in SPLITS:
-            raise DatasetError(f"CamVid has no split '{split}'; choose one of {', '.join(SPLITS)}")
-        self.root, self.split = Path(root), split
-        pairs = sorted(_paired_files(self.root, split), key=lambda pair: _drive_and_frame(pair[0]))
-        self._pairs = _of_drives(pairs, drives, split)[:frames]
-        self.drives = tuple(dict.fromkeys(_drive_and_frame(image)[0] for image, _ in self._pairs))
+    def find(self) -> Iterable[Pair]:
+        """Images and labels of the same stem."""
+        original = (self.root / LABELS).is_dir() or (self.root / IMAGES).is_dir()
+        files = original_files(self.layout) if original else split_files(self.layout, self.split)
+        frames = {stem: drive_and_frame(pair[0], stem) for stem, pair in files.items()}
+        for stem in sorted(frames, key=lambda stem: frames[stem]):
+            drive, frame = frames[stem]
+            if not original or segnet_split(drive, frame) == self.split:
+                yield Pair(stem, drive, frame * SECOND_NS // FRAME_RATE, *files[stem])
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Decode sample `index`.
-
-        Raises:
-            DatasetError: a file cannot be decoded or holds something else than a labelled image.
-        """
-        image_path, labels_path = self._pairs[index]
-        drive, frame = _drive_and_frame(image_path)
-        image, labels = _read_image(image_path), _read_labels(labels_path)
-        if image.shape[:2] != labels.shape:
-            raise DatasetError(
-                f"{image_path} is {image.shape[1]}x{image.shape[0]} but {labels_path} is "
-                f"{labels.shape[1]}x{labels.shape[0]}; copy both again from one release"
-            )
-        return Sample(image_path.stem, drive, frame * 1_000_000_000 // FRAME_RATE, image, labels)
+    def read_labels(self, path: Path) -> NDArray[np.uint8]:
+        """Colours become the classes that SegNet puts them in."""
+        if path.parent.name == LABELS:
+            return ids_of_colors(read_colors(path), camvid_palette(self.classes), path)
+        ids = read_ids(path)
+        return np.where(ids == STORED_VOID, np.uint8(VOID), ids)
 
 
-def _paired_files(root: Path, split: str) -> list[tuple[Path, Path]]:
-    """Image and label files of a split, matched by stem; a file without its partner is an error."""
-    images = _files_by_stem(root, split, IMAGE_SUFFIXES)
-    labels = _files_by_stem(root, f"{split}annot", (".png",))
-    unpaired = [
-        f"{len(missing)} {kind} lack {lacked} ({_first_few(missing)})"
-        for kind, lacked, missing in (
-            ("images", "labels", sorted(images.keys() - labels.keys())),
-            ("labels", "images", sorted(labels.keys() - images.keys())),
-        )
-        if missing
-    ]
-    if unpaired:
-        raise DatasetError(
-            f"CamVid {split} in {root} is incomplete: {'; '.join(unpaired)}; "
-            f"copy it again\n{EXPECTED_TREE}"
-        )
-    return [(images[stem], labels[stem]) for stem in images]
+class CamVid32(CamVid):
+    """The original labels with all their classes, 31 and void."""
+
+    name = "camvid32"
+    title = "CamVid with 32 colours"
+    classes = CAMVID32_CLASSES
+    groups = CAMVID32_GROUPS
+    tree = ORIGINAL_TREE
+
+    def find(self) -> Iterable[Pair]:
+        """SegNet's layout does not tell these classes apart."""
+        self.layout.folder(LABELS)
+        return super().find()
 
 
-def _files_by_stem(root: Path, folder: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    path = root / folder
-    if not path.is_dir():
-        found = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
-        state = "does not exist" if found is None else f"holds {_first_few(found)}"
-        raise DatasetError(f"CamVid: no folder {path}; {root} {state}\n{EXPECTED_TREE}")
-    files = {entry.stem: entry for entry in path.iterdir() if entry.suffix.lower() in suffixes}
-    if not files:
-        raise DatasetError(f"CamVid: {path} holds no {' or '.join(suffixes)} file\n{EXPECTED_TREE}")
-    return files
+def split_files(layout: Layout, split: str) -> dict[str, tuple[Path, Path]]:
+    """Images in SPLIT/, labels in SPLITannot/, by stem.
+
+    Raises:
+        DatasetError: a folder is missing, or a file lacks its partner.
+    """
+    return layout.pairs(layout.files(split), layout.files(f"{split}annot", suffixes=(".png",)))
 
 
-def _first_few(names: Iterable[str], count: int = 4) -> str:
-    names = list(names)
-    more = f", ... {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more if names else "nothing"
+def original_files(layout: Layout) -> dict[str, tuple[Path, Path]]:
+    """Images and labels of the original release, by the image's stem.
+
+    Raises:
+        DatasetError: a folder is missing, or a file lacks its partner.
+    """
+    return layout.pairs(layout.files(IMAGES), layout.files(LABELS, suffixes=(".png",), ending="_L"))
 
 
-def _drive_and_frame(path: Path) -> tuple[str, int]:
-    match = FRAME_NAME.fullmatch(path.stem)
+def segnet_split(drive: str, frame: int) -> str:
+    """The split in which SegNet's release has a frame (367, 101 and 233 of the 701)."""
+    if drive == "Seq05VD" or (drive == "0001TP" and frame >= 8550):
+        return "test"
+    return "val" if drive == "0016E5" and 7959 <= frame <= 8159 else "train"
+
+
+def drive_and_frame(path: Path, stem: str) -> tuple[str, int]:
+    """What a CamVid file's name says.
+
+    Raises:
+        DatasetError: it is no such name.
+    """
+    match = FRAME_NAME.fullmatch(stem)
     if match is None:
         raise DatasetError(
             f"{path}: a CamVid file is named DRIVE_FRAME, as 0001TP_006690 or "
             "Seq05VD_f00030; rename or remove it"
         )
     return match["drive"], int(match["frame"])
-
-
-def _of_drives(
-    pairs: list[tuple[Path, Path]], drives: Collection[str] | None, split: str
-) -> list[tuple[Path, Path]]:
-    if drives is None:
-        return pairs
-    present = {_drive_and_frame(image)[0] for image, _ in pairs}
-    unknown = sorted(set(drives) - present)
-    if unknown:
-        raise DatasetError(
-            f"CamVid {split} has no drive {', '.join(unknown)}; "
-            f"it holds {', '.join(sorted(present))}"
-        )
-    return [pair for pair in pairs if _drive_and_frame(pair[0])[0] in drives]
-
-
-def _read_image(path: Path) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f"{path} cannot be decoded (truncated?); copy it again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-
-
-def _read_labels(path: Path) -> NDArray[np.uint8]:
-    """Class ids, uint8 [H,W], 255 = void."""
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None:
-        raise DatasetError(f"{path} cannot be decoded (truncated?); copy it again")
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise DatasetError(
-            f"{path} is {labels.dtype} {list(labels.shape)}, not 8-bit class ids; "
-            "CamVid's own colour-coded labels must be converted, SegNet's release has them ready"
-        )
-    if labels.max() > STORED_VOID:
-        raise DatasetError(f"{path} holds id {labels.max()}; CamVid's ids are 0-10 and 11 (void)")
-    return np.where(labels == STORED_VOID, np.uint8(VOID), labels)

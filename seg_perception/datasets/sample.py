@@ -84,10 +84,11 @@ class Sample:
         image: uint8 [H, W, 3] RGB.
         labels: uint8 [H, W] class ids, 255 = void.
         depth: float32 [H, W] metres along the optical axis (REP 118), inf where
-            nothing is hit; or None.
+            nothing is hit, nan where it is not known; or None.
         camera: the camera that took the image, or None where it is not known.
         lane_left, lane_right: float32 [N, 3] borders of the ego lane in metres, near to far, in the
             vehicle frame of `Camera`; or None.
+        superpixels: int32 [H, W] number of the superpixel that a pixel belongs to; or None.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Sample:
     camera: Camera | None = None
     lane_left: NDArray[np.float32] | None = None
     lane_right: NDArray[np.float32] | None = None
+    superpixels: NDArray[np.int32] | None = None
 
 
 class Dataset(Protocol):

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_perception.datasets import CamVid, open_dataset
+from seg_perception.datasets import open_dataset
+from seg_perception.datasets.camvid import CamVid
 from seg_perception.errors import DatasetError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -120,7 +121,7 @@ def test_truncated_image_is_named(root: Path) -> None:
     ("labels", "message"),
     [
         (np.zeros((6, 8, 3), np.uint8), "not 8-bit class ids"),
-        (np.full((6, 8), 12, np.uint8), "holds id 12"),
+        (np.full((6, 8), 12, np.uint8), "holds class 12"),
         (np.zeros((3, 4), np.uint8), "is 8x6 but .* is 4x3"),
     ],
 )

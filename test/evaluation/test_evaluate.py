@@ -11,7 +11,7 @@ from tiny_bundle import TINY_CLASSES
 from tiny_drives import CAR, ROAD, TinyDrive, tiny_drive
 
 from seg_perception.classes import CAMVID_CLASSES
-from seg_perception.datasets import CamVid
+from seg_perception.datasets.camvid import CamVid
 from seg_perception.errors import ConfigError
 from seg_perception.evaluation.evaluate import (
     METHODS,

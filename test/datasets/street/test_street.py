@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_perception.classes import CAMVID_CLASSES, class_ids
-from seg_perception.datasets import Sample, Street, open_dataset
+from seg_perception.datasets import Sample, open_dataset
+from seg_perception.datasets.street import Street
 from seg_perception.errors import DatasetError
 
 HEIGHT, WIDTH = 180, 240
