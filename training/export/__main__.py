@@ -9,15 +9,10 @@ from pathlib import Path
 
 import torch
 
-from seg_perception.datasets import dataset_classes
+from seg_perception.datasets import DATASETS, dataset_classes
 from training.export.bundle import About, write_bundle
 from training.model import Segmenter
 from training.recipe import load_recipe, override, recipe_names
-
-TERMS = {
-    "camvid": "CC BY-NC (Brostow et al. 2009): no commercial use",
-    "street": "rendered by seg_perception, Apache-2.0",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         classes=classes,
         groups=groups,
         recipe=recipe.to_record(),
-        data=[{"name": name, "terms": TERMS[name]} for name in names],
+        data=[{"name": name, "terms": DATASETS[name].terms} for name in names],
         scores=json.loads(options.scores.read_text()) if options.scores else {},
     )
     bundle = write_bundle(model, tuple(options.size), about, options.out)
