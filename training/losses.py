@@ -57,7 +57,8 @@ def uncertain_cross_entropy(
     noise = torch.randn(shape, generator=generator, device=scores.device, dtype=scores.dtype)
     log_probs = F.log_softmax(scores + uncertainty * noise, dim=2)
     mean = torch.logsumexp(log_probs, dim=0) - float(np.log(draws))
-    return F.nll_loss(mean, labels, weights, ignore_index=VOID)
+    losses = F.nll_loss(mean, labels, ignore_index=VOID, reduction="none")
+    return weighted_mean(losses, _weights(labels, labels != VOID, weights))
 
 
 def hardest_cross_entropy(
@@ -78,10 +79,7 @@ def hardest_cross_entropy(
         ranked = losses.detach().masked_fill(~valid, -torch.inf).flatten()
         chosen = torch.zeros_like(ranked).index_fill_(0, ranked.topk(count).indices, 1.0)
         valid = valid & (chosen.view_as(losses) > 0)
-    weight = valid.to(losses)
-    if weights is not None:
-        weight = weight * weights[labels.where(valid, 0)]
-    return (losses * weight).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+    return weighted_mean(losses, _weights(labels, valid, weights))
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -90,3 +88,15 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     Paper 004's Eq. 2 lacks the factor 1/2 and reads sigma as a variance: it is twice this.
     """
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
+def weighted_mean(losses: Tensor, weight: Tensor) -> Tensor:
+    """Mean by weight; 0, not NaN, where nothing weighs anything: a batch of void teaches nothing."""
+    return (losses * weight).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+
+
+def _weights(labels: Tensor, counts: Tensor, weights: Tensor | None) -> Tensor:
+    """Weight of each pixel, float as `labels`: its class's where it counts, else 0."""
+    if weights is None:
+        return counts.float()
+    return weights[labels.where(counts, 0)] * counts

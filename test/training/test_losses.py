@@ -71,6 +71,16 @@ def test_void_is_ignored() -> None:
     assert scores.grad[0, :, 1:].any()
 
 
+def test_a_batch_of_void_teaches_nothing() -> None:
+    scores, uncertainty, labels = _scores()
+    scores.requires_grad_(True)
+    loss = uncertain_cross_entropy(scores, uncertainty, torch.full_like(labels, VOID))
+    loss.backward()
+    assert float(loss) == 0
+    assert scores.grad is not None
+    assert not scores.grad.any()
+
+
 def test_admitting_uncertainty_lowers_the_loss_of_a_confident_mistake() -> None:
     scores = torch.tensor([8.0, 0.0]).reshape(1, 2, 1, 1)
     labels = torch.ones(1, 1, 1, dtype=torch.long)

@@ -15,7 +15,7 @@ from seg_perception.datasets.partial_truth import partial_truth
 from seg_perception.evaluation.scores import Outcome
 from training.datasets import Batch
 from training.datasets.evidence import EvidenceSampler, can_be_drawn, collate
-from training.losses import gaussian_kl
+from training.losses import gaussian_kl, weighted_mean
 from training.model import Segmenter
 from training.objectives.base import Task, image_of, labels_at, labels_of
 from training.refiners import CodeState, Scene
@@ -87,7 +87,7 @@ class CodeSolver:
         weight = self.task.weights[labels.where(valid, 0)] * valid
         weight = weight * torch.where(known, self.inside, 1.0)
         worse = F.relu(after - before)
-        return ((after + self.harm * worse) * weight).sum() / weight.sum()
+        return weighted_mean(after + self.harm * worse, weight)
 
     def score(self, samples: Sequence[Sample], device: torch.device) -> float:
         """Percent of the errors *outside* the evidence that correction removes, mean over kinds."""
