@@ -91,7 +91,7 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def weighted_mean(losses: Tensor, weight: Tensor) -> Tensor:
-    """Mean by weight; 0, not NaN, where nothing weighs anything: a batch of void teaches nothing."""
+    """Mean by weight; 0, not NaN, where nothing weighs anything, as in a batch of void."""
     return (losses * weight).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
 
 
