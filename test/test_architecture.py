@@ -125,7 +125,7 @@ def test_contracts_fail_on_a_forbidden_import(copy: Path, where: str, statement:
 @pytest.mark.parametrize(
     ("where", "statement"),
     [
-        ("seg_perception/evaluation/scores.py", "from sensor_msgs.msg import Image"),
+        ("seg_perception/evaluation/scores/boundary.py", "from sensor_msgs.msg import Image"),
         ("seg_perception/cli/inspect.py", "import rclpy.node"),
         ("seg_perception/perceiver.py", "import onnxruntime"),
         ("training/train.py", "from seg_perception import perceiver"),

@@ -118,6 +118,23 @@ def test_evaluate_as_it_is_run_from_outside(
     assert "optimised_replaced" in table
 
 
+def test_evaluate_in_the_classes_of_the_bundle(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, names = tmp_path / "a.json", tmp_path / "map.json"
+    root = write_cityscapes(tmp_path / "data", splits=["val"])
+    cityscapes = ["evaluate", str(bundle), "--dataset", "cityscapes", "--root", str(root)]
+    assert main(cityscapes) == FAILED
+    assert "use a bundle that was trained for these classes" in complaint(capsys)
+    class_map = dict.fromkeys(info.name for info in CITYSCAPES_CLASSES)
+    names.write_text(json.dumps({**class_map, "road": "road", "sky": "building"}))
+    options = ["--class-map", str(names), "--evidence", "road", "--json", str(out)]
+    assert main([*cityscapes, *options]) == OK
+    record = json.loads(out.read_text())
+    assert record["class_iou"]["road"] > 0
+    assert set(record["class_iou"]) == {info.name for info in CAMVID_CLASSES}
+
+
 def test_evaluate_without_evidence(bundle: Path, camvid: Path, tmp_path: Path) -> None:
     plain = evaluate(bundle, camvid, tmp_path / "a.json")
     none = evaluate(bundle, camvid, tmp_path / "b.json", "--evidence", "none")

@@ -84,6 +84,13 @@ def _add_evaluate(commands: Any) -> None:
     )
     _add_dataset_options(parser)
     parser.add_argument(
+        "--class-map",
+        type=Path,
+        metavar="FILE",
+        help="where the dataset has other classes than the bundle: a JSON object that gives each "
+        'of them a class of the bundle, or null for void, as {"vegetation": "tree", ...}',
+    )
+    parser.add_argument(
         "--evidence",
         type=_names,
         metavar="none|CLASS[,CLASS...]",

@@ -16,7 +16,7 @@ from seg_perception.datasets.partial_truth import parse_kind, partial_truth
 from seg_perception.errors import ConfigError
 from seg_perception.evaluation.compare import OPTIMISED_REPLACED, REPLACED, Comparer
 from seg_perception.evaluation.plain import percentile_record, without_nan
-from seg_perception.evaluation.scores import ConfusionMatrix, Outcome
+from seg_perception.evaluation.scores import ConfusionMatrix, Outcome, SuperpixelScore
 from seg_perception.runtime.runner import Runner
 
 METHODS = ("zero_code", "replaced", "optimised", "optimised_replaced")
@@ -47,6 +47,7 @@ class Evaluation:
     Attributes:
         classes: of the bundle.
         confusion: without evidence.
+        superpixels: likewise, of the samples that have superpixels.
         latency_ms: of every image without evidence: resizing, model, resizing back.
         cases: the evidence that was scored.
         outcomes: by the case's name, by method of `METHODS`.
@@ -54,6 +55,7 @@ class Evaluation:
 
     classes: tuple[ClassInfo, ...]
     confusion: ConfusionMatrix
+    superpixels: SuperpixelScore
     latency_ms: tuple[float, ...]
     cases: tuple[EvidenceCase, ...]
     outcomes: Mapping[str, Mapping[str, Outcome]]
@@ -68,6 +70,8 @@ class Evaluation:
             "class_iou": dict(zip(names, self.confusion.class_iou.tolist(), strict=True)),
             "latency_ms": percentile_record(self.latency_ms),
         }
+        if self.superpixels.total:
+            record["superpixel_accuracy"] = self.superpixels.accuracy
         if self.cases:
             record["evidence"] = {
                 case.name: {
@@ -144,7 +148,7 @@ def evaluate(
     classes = _common_classes(runner, dataset)
     comparer = Comparer(runner)
     comparer.uncorrected(dataset[0].image)  # the first run of a session is slower
-    confusion = ConfusionMatrix.empty(len(classes))
+    confusion, superpixels = ConfusionMatrix.empty(len(classes)), SuperpixelScore()
     latency_ms: list[float] = []
     nothing = Outcome(confusion, confusion)
     outcomes = {case.name: dict.fromkeys(METHODS, nothing) for case in cases}
@@ -154,6 +158,10 @@ def evaluate(
         zero_code = comparer.uncorrected(sample.image)["labels"]
         latency_ms.append(1e3 * (time.perf_counter() - start))
         confusion += ConfusionMatrix.of(zero_code, sample.labels, len(classes))
+        if sample.superpixels is not None:
+            superpixels += SuperpixelScore.of(
+                zero_code, sample.labels, sample.superpixels, len(classes)
+            )
         maps = {"zero_code": zero_code}
         for case in cases:
             rng = np.random.default_rng((seed, i))
@@ -163,7 +171,7 @@ def evaluate(
                 outcomes[case.name][method] += outcome
                 maps[f"{case.name} {method}"] = labels
         observe(ScoredFrame(sample, maps))
-    return Evaluation(classes, confusion, tuple(latency_ms), tuple(cases), outcomes)
+    return Evaluation(classes, confusion, superpixels, tuple(latency_ms), tuple(cases), outcomes)
 
 
 def _answers(
@@ -202,7 +210,8 @@ def _common_classes(runner: Runner, dataset: Dataset) -> tuple[ClassInfo, ...]:
     if ours != theirs:
         raise ConfigError(
             f"bundle {bundle.path} tells {', '.join(ours)} apart, but {dataset.name} is labelled "
-            f"with {', '.join(theirs)}; use a bundle that was trained for these classes"
+            f"with {', '.join(theirs)}; use a bundle that was trained for these classes, or say "
+            "by a class map which of its classes they are"
         )
     if not len(dataset):
         raise ConfigError(f"{dataset.name} holds no images; choose another split or more frames")

@@ -32,6 +32,8 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
         *map(number, (record["miou"], record["pixel_accuracy"])),
         *(number(latency[p]) for p in ("p50", "p90", "p99")),
     )
+    if "superpixel_accuracy" in record:
+        summary.caption = f"superpixel accuracy {number(record['superpixel_accuracy'])}"
     classes = _class_table({"IoU": record["class_iou"]})
     return [summary, classes, *_evidence_tables(evaluation, record)]
 

@@ -64,6 +64,7 @@ def test_is_scored_and_recorded(name: str, tmp_path: Path) -> None:
     result = evaluate(with_runner, data)
     with_runner.close()
     assert result.confusion.pixel_accuracy > 85  # JPEG, and another size, blur the edges
+    assert ("superpixel_accuracy" in result.to_record()) == (name == "lfw")
     counts = make_bag(data, tmp_path / "bag", BagOptions(evidence=()))
     assert counts["/image"] == counts["/truth/labels"] == len(data)
     with Bag(tmp_path / "bag") as bag:

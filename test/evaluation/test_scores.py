@@ -13,7 +13,10 @@ from seg_perception.errors import ConfigError
 from seg_perception.evaluation.scores import (
     BoundaryScore,
     ConfusionMatrix,
+    SuperpixelScore,
+    TrimapScore,
     boundary_tolerance_px,
+    labels_at,
 )
 
 N = 4
@@ -134,3 +137,112 @@ def test_boundary_scores_average_over_the_images_that_show_the_class() -> None:
 
 def test_default_boundary_tolerance_is_that_of_the_paper() -> None:
     assert_allclose(boundary_tolerance_px(360, 480), 4.5)
+
+
+def test_foreground_iou_takes_all_but_background_as_one_class() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    labels, truth = random_maps(3)
+    known = truth != 255
+    ours = ConfusionMatrix.of(labels, truth, N).foreground_iou()
+    assert_allclose(ours, 100 * metrics.jaccard_score(truth[known] > 0, labels[known] > 0))
+
+
+def test_foreground_iou_counts_what_is_unlabelled_as_missed() -> None:
+    truth = np.array([[0, 0, 1, 2]], np.uint8)
+    labels = np.array([[0, 255, 2, 255]], np.uint8)
+    assert_allclose(ConfusionMatrix.of(labels, truth, 3).foreground_iou(), 50)
+    background_2 = ConfusionMatrix.of(labels, truth, 3).foreground_iou(background=2)
+    assert_allclose(background_2, 100 / 3)
+
+
+def trimap_by_hand(
+    labels: np.ndarray, truth: np.ndarray, width: int, void_is_boundary: bool
+) -> ConfusionMatrix:
+    """Every pixel against every other: slow, and written from the definition."""
+    height, columns = truth.shape
+    edges = []
+    for y, x in np.ndindex(truth.shape):
+        for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+            v, u = y + dy, x + dx
+            if not (0 <= v < height and 0 <= u < columns) or truth[y, x] == truth[v, u]:
+                continue
+            if void_is_boundary or 255 not in (truth[y, x], truth[v, u]):
+                edges.append((y, x))
+    near = truth.copy()
+    for y, x in np.ndindex(truth.shape):
+        if not any(math.hypot(y - v, x - u) < width for v, u in edges):
+            near[y, x] = 255
+    return ConfusionMatrix.of(labels, near, N)
+
+
+@pytest.mark.parametrize("void_is_boundary", [False, True])
+def test_trimap_agrees_with_a_slow_count(void_is_boundary: bool) -> None:
+    labels, _ = random_maps(1, 18, 22)
+    truth = np.zeros((18, 22), np.uint8)
+    truth[5:12, 4:9], truth[:, 15:], truth[14:, 2:6] = 1, 2, 255
+    widths = (1, 2, 5)
+    ours = TrimapScore.of(labels, truth, N, widths, void_is_boundary=void_is_boundary)
+    for width, band in zip(widths, ours.bands, strict=True):
+        expected = trimap_by_hand(labels, truth, width, void_is_boundary)
+        np.testing.assert_array_equal(band.counts, expected.counts)
+
+
+def test_a_band_of_one_pixel_is_the_boundary_and_a_wide_one_is_all() -> None:
+    truth = split_at(20)
+    score = TrimapScore.of(truth, truth, 2, (1, 3, 100))
+    assert [band.n_pixels for band in score.bands] == [2 * 40, 6 * 40, 40 * 40]
+    assert score.to_record()["3"] == {"pixel_accuracy": 100.0, "miou": 100.0}
+
+
+def test_trimaps_add_up_and_refuse_what_does_not_fit() -> None:
+    labels, truth = random_maps(2)
+    one = TrimapScore.of(labels, truth, N, (1, 2))
+    total = one + one + TrimapScore.empty(N, (1, 2))
+    np.testing.assert_array_equal(total.bands[1].counts, 2 * one.bands[1].counts)
+    with pytest.raises(ConfigError, match="do not add up"):
+        one + TrimapScore.empty(N, (3,))
+    with pytest.raises(ConfigError, match="from 1 on"):
+        TrimapScore.of(labels, truth, N, (0, 1))
+
+
+def superpixels_by_hand(labels: np.ndarray, truth: np.ndarray, superpixels: np.ndarray) -> float:
+    hits = []
+    for number in set(superpixels.ravel().tolist()):
+        inside = superpixels == number
+        true, voted = truth[inside], labels[inside]
+        true, voted = true[true < N].tolist(), voted[voted < N].tolist()
+        if true:
+            best = max(range(N), key=lambda c, votes=voted: (votes.count(c), -c))
+            hits.append(bool(voted) and best == max(range(N), key=lambda c, t=true: t.count(c)))
+    return 100 * sum(hits) / len(hits)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_superpixel_accuracy_agrees_with_a_slow_vote(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    superpixels = (np.add.outer(np.arange(30) // 5 * 10, np.arange(40) // 6) * 7).astype(np.int32)
+    truth = (superpixels % N).astype(np.uint8)
+    labels = np.where(rng.random(truth.shape) < 0.05, truth, rng.integers(0, 6, truth.shape))
+    truth[superpixels == superpixels[0, 0]] = 255  # without truth: does not count
+    ours = SuperpixelScore.of(labels.astype(np.uint8), truth, superpixels, N)
+    assert 0 < ours.accuracy < 100
+    assert_allclose(ours.accuracy, superpixels_by_hand(labels, truth, superpixels))
+    assert (ours + ours).accuracy == ours.accuracy
+    assert math.isnan(SuperpixelScore().accuracy)
+
+
+def test_superpixels_want_labels_of_their_size() -> None:
+    small, large = np.zeros((32, 32), np.uint8), np.zeros((250, 250), np.uint8)
+    with pytest.raises(ConfigError, match="by `labels_at`"):
+        SuperpixelScore.of(small, large, large.astype(np.int32), 3)
+
+
+def test_scores_are_resized_between_pixel_centres() -> None:
+    """Two classes side by side: the border lies in the middle at any size."""
+    scores = np.zeros((2, 4, 4), np.float32)
+    scores[1, :, 2:] = 1
+    scores[0, :, :2] = 1
+    labels = labels_at(scores, 250, 250)
+    assert labels.shape == (250, 250)
+    assert (labels[:, :125] == 0).all()
+    assert (labels[:, 125:] == 1).all()

@@ -1,8 +1,4 @@
-"""Scores of a label map against the truth, in percent, pooled over the pixels of all images.
-
-Void pixels (255) of the truth never count. A prediction of 255 ("unlabelled") is an error of the
-pixel's true class and of no other class.
-"""
+"""Pixel counts by true and predicted class, and what follows from them."""
 
 from __future__ import annotations
 
@@ -10,14 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.classes import VOID
 from seg_perception.errors import ConfigError
-
-BOUNDARY_TOLERANCE = 0.0075  # of the image diagonal (Csurka et al. 2013)
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ class ConfusionMatrix:
     @property
     def mean_class_accuracy(self) -> float:
         """Mean of `class_accuracy` over the classes that have it."""
-        return _mean(self.class_accuracy)
+        return mean_of_finite(self.class_accuracy)
 
     @property
     def class_iou(self) -> NDArray[np.float64]:
@@ -95,13 +88,27 @@ class ConfusionMatrix:
         union = self.counts.sum(axis=1) + self.counts[:, :-1].sum(axis=0) - hits
         return _percents(hits, union)
 
+    def foreground_iou(self, background: int = 0) -> float:
+        """Percent intersection over union of all that is not background, as one class.
+
+        What paper 000 and MMBM (Yang et al., CVPR 2014) call IoU; their AP, average pixel accuracy,
+        is `pixel_accuracy`.
+
+        Args:
+            background: id of the class that everything is set against.
+        """
+        one_class = np.delete(self.counts[:, :-1], background, axis=1)
+        hits = np.delete(one_class, background, axis=0).sum()
+        union = self.counts.sum() - self.counts[background, [background, -1]].sum()
+        return _percent(int(hits), int(union))
+
     def miou(self, without: Iterable[int] = ()) -> float:
         """Mean of `class_iou` over the classes that have one.
 
         Args:
             without: ids of classes that do not count (those that evidence has given away).
         """
-        return _mean(np.delete(self.class_iou, list(without)))
+        return mean_of_finite(np.delete(self.class_iou, list(without)))
 
 
 @dataclass(frozen=True)
@@ -145,106 +152,6 @@ class Outcome:
         }
 
 
-@dataclass(frozen=True)
-class BoundaryScore:
-    """Boundary F-score per class, averaged over images; scores of several images add up.
-
-    The measure of Csurka et al., "What is a good evaluation measure for semantic segmentation?",
-    BMVC 2013: precision is the share of a predicted class's boundary pixels that lie within the
-    tolerance of the true boundary of that class, recall the converse, and F their harmonic mean.
-
-    Attributes:
-        sums: float64 [C] percent, summed over the images that hold a boundary of the class.
-        images: int64 [C] how many those are.
-    """
-
-    sums: NDArray[np.float64]
-    images: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, n_classes: int) -> BoundaryScore:
-        """The score of no image."""
-        return cls(np.zeros(n_classes), np.zeros(n_classes, np.int64))
-
-    @classmethod
-    def of(
-        cls,
-        labels: NDArray[np.uint8],
-        truth: NDArray[np.uint8],
-        n_classes: int,
-        tolerance_px: float | None = None,
-    ) -> BoundaryScore:
-        """Score one image.
-
-        Args:
-            labels: uint8 [H,W] predicted class ids.
-            truth: uint8 [H,W] true class ids, 255 = void; a border with void is no boundary.
-            n_classes: C.
-            tolerance_px: in pixels; None = 0.75 % of the image diagonal, as in the paper.
-        """
-        tolerance = boundary_tolerance_px(*truth.shape) if tolerance_px is None else tolerance_px
-        known = truth != VOID
-        predicted_edges, true_edges = _boundary(labels, known), _boundary(truth, known)
-        f = [
-            _boundary_f(predicted_edges & (labels == c), true_edges & (truth == c), tolerance)
-            for c in range(n_classes)
-        ]
-        return cls(np.nan_to_num(f), np.isfinite(f).astype(np.int64))
-
-    def __add__(self, other: BoundaryScore) -> BoundaryScore:
-        return BoundaryScore(self.sums + other.sums, self.images + other.images)
-
-    @property
-    def class_f(self) -> NDArray[np.float64]:
-        """float64 [C] percent; nan for a class whose boundary no image shows."""
-        shown: NDArray[np.float64] = np.where(self.images > 0, self.images, np.nan)
-        return self.sums / shown
-
-    @property
-    def mean_f(self) -> float:
-        """Mean of `class_f` over the classes that have one."""
-        return _mean(self.class_f)
-
-
-def boundary_tolerance_px(height: int, width: int) -> float:
-    """The usual tolerance of a boundary score: 0.75 % of the image diagonal, in pixels."""
-    return BOUNDARY_TOLERANCE * math.hypot(height, width)
-
-
-def _boundary(labels: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels with a 4-neighbour of another class, both known."""
-    edges = np.zeros(labels.shape, np.bool_)
-    for one, other in (
-        (np.s_[1:, :], np.s_[:-1, :]),
-        (np.s_[:, 1:], np.s_[:, :-1]),
-    ):
-        differ = (labels[one] != labels[other]) & known[one] & known[other]
-        edges[one] |= differ
-        edges[other] |= differ
-    return edges
-
-
-def _boundary_f(
-    predicted: NDArray[np.bool_], true: NDArray[np.bool_], tolerance_px: float
-) -> float:
-    """F-score in percent of one class's boundary pixels; nan where neither map has any."""
-    n_predicted, n_true = int(predicted.sum()), int(true.sum())
-    if not n_predicted and not n_true:
-        return math.nan
-    if not n_predicted or not n_true:
-        return 0.0
-    precision = float((_distance_px(true)[predicted] <= tolerance_px).mean())
-    recall = float((_distance_px(predicted)[true] <= tolerance_px).mean())
-    total = precision + recall
-    return 200.0 * precision * recall / total if total else 0.0
-
-
-def _distance_px(pixels: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Exact Euclidean distance of every pixel to the nearest of `pixels`, float32 [H,W]."""
-    away = np.where(pixels, np.uint8(0), np.uint8(1))
-    return np.asarray(cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
-
-
 def _percent(part: int, whole: int) -> float:
     return 100.0 * part / whole if whole else math.nan
 
@@ -254,6 +161,7 @@ def _percents(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.f
     return 100.0 * part / known
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def mean_of_finite(values: NDArray[np.float64]) -> float:
+    """Mean of the values that there are; nan where there are none."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else math.nan
