@@ -94,6 +94,26 @@ class Bundle:
         """The ONNX model."""
         return self.path / MODEL_FILE
 
+    def read(self, name: str) -> bytes:
+        """The bytes of one of the bundle's files, which are those that were hashed.
+
+        Raises:
+            BundleError: the file is gone, or was changed after the bundle was loaded.
+        """
+        path = self.path / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{path} cannot be read ({error.strerror}): copy the bundle again"
+            ) from None
+        if hashlib.sha256(content).hexdigest() != self.manifest.files.get(name):
+            raise BundleError(
+                f"{path} was changed after the bundle was loaded: "
+                "copy the bundle again, and never change one in use"
+            )
+        return content
+
     def golden(self) -> tuple[GoldenCase, ...]:
         """The cases of the self-test, at least two.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -89,7 +88,7 @@ class OnnxRunner:
     def _open(self, wanted: frozenset[str]) -> Any:
         manifest = self.bundle.manifest
         outputs = [spec for spec in manifest.outputs if spec.name in wanted]
-        model = _verified_model(self.bundle)
+        model = self.bundle.read(MODEL_FILE)
         providers = _providers(self._provider)
         try:
             session = onnxruntime.InferenceSession(
@@ -147,22 +146,6 @@ def _providers(provider: str) -> list[str]:
             "pip install onnxruntime-gpu in place of onnxruntime, or use the runner 'onnx'"
         )
     return [provider] if provider == CPU else [provider, CPU]
-
-
-def _verified_model(bundle: Bundle) -> bytes:
-    """The bytes that are executed are those that were hashed, whatever happens to the file."""
-    try:
-        model = bundle.model_path.read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"{bundle.model_path} cannot be read ({error.strerror}): copy the bundle again"
-        ) from None
-    if hashlib.sha256(model).hexdigest() != bundle.manifest.files[MODEL_FILE]:
-        raise BundleError(
-            f"{bundle.model_path} was changed after the bundle was loaded: "
-            "copy the bundle again, and never change one in use"
-        )
-    return model
 
 
 def _check_graph(
