@@ -158,13 +158,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return {re.sub(r"^seg_perception-[^/]+\.data/data/", "", name) for name in names}
 
 
+def is_module(name: str) -> bool:
+    return name.endswith(".py") and not name.startswith("share/")
+
+
 def test_installs_every_module_and_nothing_of_training_or_test(installed: set[str]) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "seg_perception").rglob("*.py")}
-    assert {name for name in installed if name.endswith(".py") and "launch" not in name} == modules
+    assert {name for name in installed if is_module(name)} == modules
 
 
 def test_installs_exactly_these_resources(installed: set[str]) -> None:
-    resources = {name for name in installed if not name.endswith(".py") or "launch" in name}
+    resources = {name for name in installed if not is_module(name)}
     assert {name for name in resources if ".dist-info/" not in name} == {
         "seg_perception/evaluation/report.html.jinja",
         "share/ament_index/resource_index/packages/seg_perception",
