@@ -83,6 +83,14 @@ class Segmenter(nn.Module):
             scene = scene.refined(refiner.scores(prepared, states[name]))
         return Refined(scene.unary.scores, states)
 
+    def scene_before(self, name: str, scene: Scene) -> Scene:
+        """What the refiner of that name is given: the scene refined by those before it."""
+        for other, refiner in self.refiners.items():
+            if other == name:
+                break
+            scene = scene.refined(refiner(scene))
+        return scene
+
     def forward(self, image: Tensor, evidence: EvidenceBatch | None = None) -> Tensor:
         """Refined scores, float [B, C, h, w], of an image float [B, 3, H, W], 0-255 RGB."""
         return self.refine(Scene(image, self.unary(image), evidence=evidence)).scores

@@ -3,25 +3,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_training import TINY_CODE, TINY_UNARY, tiny_samples
+from tiny_training import TINY_CODE, TINY_DENOISER, TINY_UNARY, tiny_samples
 
-from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, ClassInfo
+from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, VOID, ClassInfo
 from seg_perception.evaluation.scores import ConfusionMatrix
 from training.datasets import Batch
 from training.model import Segmenter
-from training.objectives import OBJECTIVES, CodeSolver, Refined, Task, Unary
+from training.objectives import OBJECTIVES, CodeSolver, Denoising, Refined, Task, Unary
 from training.objectives.code import CORRECTION_KINDS
+from training.objectives.denoising import SCENARIOS
+from training.refiners.denoiser import PreparedDenoiser
 
 CPU = torch.device("cpu")
 OPTIONS = {"refined": {"learn": ("unary",)}}
 LEARNS = {"unary": {"unary"}, "refined": {"unary"}}
+LEARNS |= {"denoising": {"refiners"}}
 LEARNS |= {"code_solver": {"refiners"}, "code_vae": {"refiners", "code_encoder"}}
 TASK = Task(CAMVID_CLASSES, CAMVID_GROUPS, torch.ones(11))
 
 
-def model_of(seed: int = 0) -> Segmenter:
+CHAINS = {"denoising": (TINY_DENOISER,)}
+
+
+def model_of(objective: str = "", seed: int = 0) -> Segmenter:
     torch.manual_seed(seed)
-    return Segmenter(11, TINY_UNARY, (TINY_CODE,))
+    return Segmenter(11, TINY_UNARY, CHAINS.get(objective, (TINY_CODE,)))
 
 
 def batch_of(count: int = 2) -> Batch:
@@ -33,7 +39,7 @@ def batch_of(count: int = 2) -> Batch:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_objective_moves_its_own_parameters_only(name: str) -> None:
-    model = model_of()
+    model = model_of(name)
     objective = OBJECTIVES[name](model, TASK, **OPTIONS.get(name, {}))
     objective.train()
     loss = objective.loss(batch_of(), np.random.default_rng(0))
@@ -46,7 +52,7 @@ def test_an_objective_moves_its_own_parameters_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_frozen_batch_statistics_stay_as_they_are(name: str) -> None:
-    model = model_of()
+    model = model_of(name)
     before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
     objective = OBJECTIVES[name](model, TASK, **OPTIONS.get(name, {}))
     objective.train()
@@ -58,7 +64,7 @@ def test_frozen_batch_statistics_stay_as_they_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_few_steps_lower_the_loss(name: str) -> None:
-    model, batch = model_of(), batch_of()
+    model, batch = model_of(name), batch_of()
     objective = OBJECTIVES[name](model, TASK, **OPTIONS.get(name, {}))
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
     losses = []
@@ -135,3 +141,38 @@ def test_classes_without_road_have_no_lanes_to_be_scored_by() -> None:
     assert list(objective.corrections(tiny_samples(1), CPU)) == ["points:0.01"]
     objective.train()
     assert torch.isfinite(objective.loss(batch_of(), np.random.default_rng(0)))
+
+
+def test_the_denoiser_learns_from_either_scenario() -> None:
+    model, batch = model_of("denoising"), batch_of()
+    losses = {}
+    for scenario in SCENARIOS:
+        objective = Denoising(model, TASK, scenario=scenario, noise=0.0)
+        objective.train()
+        losses[scenario] = float(objective.loss(batch, np.random.default_rng(0)).detach())
+    assert losses["y"] != losses["y_true"]
+    assert not any(layer.training for layer in model.unary.modules())
+
+
+def test_the_denoisers_loss_is_cross_entropy_plus_squared_distance() -> None:
+    model = model_of("denoising")
+    objective = Denoising(model, TASK, noise=0.0)
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.rand(1, 11, 8, 12, generator=generator).softmax(dim=1)
+    prepared = PreparedDenoiser(probs, torch.rand(1, 32, 2, 3, generator=generator))
+    labels = torch.randint(0, 11, (1, 8, 12), generator=generator)
+    labels[:, :4] = VOID
+    with torch.no_grad():
+        found = objective.reconstruction(prepared, labels)
+        clean = model.refiners["denoiser"].autoencoder(probs, prepared.features)
+        clean = clean.softmax(dim=1)[..., 4:, :].permute(0, 2, 3, 1).reshape(-1, 11)
+    truth = torch.nn.functional.one_hot(labels[:, 4:].flatten(), 11).float()
+    cross = -(truth * clean.log()).sum(dim=1)
+    assert float(found) == pytest.approx(float((cross + (clean - truth).square().sum(1)).mean()))
+
+
+def test_a_scenario_that_there_is_not_is_named() -> None:
+    with pytest.raises(ValueError, match="scenario 'noise': use 'y' or 'y_true'"):
+        Denoising(model_of("denoising"), TASK, scenario="noise")
+    with pytest.raises(ValueError, match="no denoiser to train"):
+        Denoising(model_of(), TASK)

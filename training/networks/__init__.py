@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from training.networks.dilated_resnet import DilatedResNet, DilatedResNetConfig
+from training.networks.fc_densenet import FCDenseNet, FCDenseNetConfig
+from training.networks.fcn8s import FCN8s, FCN8sConfig
 from training.networks.unet import UnaryOutput, UNet, UNetConfig
 
 __all__ = ["NETWORKS", "NetworkConfig", "UNet", "UNetConfig", "UnaryOutput", "build_network"]
@@ -18,6 +21,9 @@ NetworkConfig = Any
 
 NETWORKS: Mapping[str, tuple[type[NetworkConfig], Callable[..., Any]]] = {
     "unet": (UNetConfig, UNet),
+    "fcn8s": (FCN8sConfig, FCN8s),
+    "fc_densenet": (FCDenseNetConfig, FCDenseNet),
+    "dilated_resnet": (DilatedResNetConfig, DilatedResNet),
 }
 """(config, network) by the name that recipes use."""
 

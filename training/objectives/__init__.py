@@ -6,15 +6,26 @@ from collections.abc import Callable, Mapping
 
 from training.objectives.base import Objective, Task
 from training.objectives.code import CodeSolver, CodeVae
+from training.objectives.denoising import Denoising
 from training.objectives.refined import Refined
 from training.objectives.unary import Unary
 
-__all__ = ["OBJECTIVES", "CodeSolver", "CodeVae", "Objective", "Refined", "Task", "Unary"]
+__all__ = [
+    "OBJECTIVES",
+    "CodeSolver",
+    "CodeVae",
+    "Denoising",
+    "Objective",
+    "Refined",
+    "Task",
+    "Unary",
+]
 
 OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
     "unary": Unary,
     "refined": Refined,
     "code_solver": CodeSolver,
     "code_vae": CodeVae,
+    "denoising": Denoising,
 }
 """By the name that stages use."""

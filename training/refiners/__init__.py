@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from training.refiners.code import CodeConfig, CodeRefiner, CodeState, Prepared
+from training.refiners.denoiser import DenoiserConfig, DenoiserRefiner
 from training.refiners.evidence import EvidenceBatch, PooledEvidence, pool_evidence
 from training.refiners.protocol import GaussianPrior, Refiner, Scene
 
@@ -14,6 +15,8 @@ __all__ = [
     "CodeConfig",
     "CodeRefiner",
     "CodeState",
+    "DenoiserConfig",
+    "DenoiserRefiner",
     "EvidenceBatch",
     "GaussianPrior",
     "PooledEvidence",
@@ -31,6 +34,7 @@ RefinerConfig = Any
 
 REFINERS: Mapping[str, tuple[type[RefinerConfig], Callable[..., Refiner[Any, Any]]]] = {
     CodeRefiner.name: (CodeConfig, CodeRefiner),
+    DenoiserRefiner.name: (DenoiserConfig, DenoiserRefiner),
 }
 """(config, refiner) by the refiner's name."""
 

@@ -1,0 +1,197 @@
+"""Iterative inference by a conditional denoising autoencoder (paper 003).
+
+The autoencoder ``r(y, h)`` was trained to map noisy probabilities ``y`` to the truth, given the
+unary network's features ``h``; so ``r(y, h) - y`` points uphill in log p(y | x), and inference
+takes small steps that way (Eq. 6): ``y <- y + eps (r(y, h) - y)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.refiners.code import probabilities
+from training.refiners.protocol import Refiner, Scene
+
+LEAST_PROBABILITY = 1e-6
+"""What probabilities are raised to before their logarithm: step size 1 may leave zeros."""
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Shape of the autoencoder and of the iteration.
+
+    Attributes:
+        widths: channels of each level on the way down; six levels and 55 million parameters in
+            the paper.
+        stride: of the probabilities that it works on; the paper's are at full size.
+        feature_stride: of the unary network's features that enter where the sizes agree: those
+            after its fourth pooling.
+        skips: add each level's pooled map to its counterpart on the way up, as the authors'
+            released configuration does; their paper argues against it, for skips carry the noise
+            past the bottleneck.
+        step_size: eps; chosen on val, with `iterations`, by `python -m training.denoiser_steps`.
+        iterations: steps at most.
+        tolerance: a frame stands still once the mean of ``|r(y, h) - y|`` is below.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
+    stride: int = 1
+    feature_stride: int = 16
+    skips: bool = False
+    step_size: float = 0.1
+    iterations: int = 10
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.join < len(self.widths) - 1:
+            raise ValueError(
+                f"{len(self.widths)} levels from stride {self.stride} down never meet features of "
+                f"stride {self.feature_stride}: give more widths, or another feature_stride"
+            )
+
+    @property
+    def join(self) -> int:
+        """The level after whose pooling the features are concatenated."""
+        return int(math.log2(self.feature_stride / self.stride)) - 1
+
+
+VEHICLE = DenoiserConfig(widths=(32, 64, 96, 128), stride=4)
+"""At 1/4 of the image's size and a two hundredth of the parameters: for the vehicle."""
+
+
+@dataclass(frozen=True)
+class PreparedDenoiser:
+    """What does not change from step to step.
+
+    Attributes:
+        probs: float [B, C, h, w], the probabilities to begin with.
+        features: float [B, D, h', w'] of the unary network.
+    """
+
+    probs: Tensor
+    features: Tensor
+
+
+class Autoencoder(nn.Module):
+    """``r(y, h)``: convolutions and pooling down, unpooling and linear convolutions up.
+
+    Args:
+        classes: number of classes C.
+        features: channels of ``h``.
+        config: shape.
+    """
+
+    def __init__(self, classes: int, features: int, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.join, self.skips = config.join, config.skips
+        outputs = config.widths
+        seen = [classes, *outputs[:-1]]
+        seen[self.join + 1] += features
+        self.down = nn.ModuleList(
+            nn.Conv2d(*shape, 3, padding=1) for shape in zip(seen, outputs, strict=True)
+        )
+        self.up = nn.ModuleList(
+            nn.Conv2d(width, target, 3, padding=1)
+            for width, target in zip(outputs, (classes, *outputs[:-1]), strict=True)
+        )
+
+    def forward(self, probs: Tensor, features: Tensor) -> Tensor:
+        """Scores of the clean segmentation, float [B, C, h, w]; r is their softmax.
+
+        Args:
+            probs: float [B, C, h, w], perhaps noisy.
+            features: float [B, D, h', w'], of the stride at which the levels meet.
+        """
+        x = probs
+        fine, pooled = [], []
+        for level, convolution in enumerate(self.down):
+            fine.append(F.relu(convolution(x)))
+            pooled.append(F.max_pool2d(fine[-1], 2, ceil_mode=True))
+            x = torch.cat([pooled[-1], features], dim=1) if level == self.join else pooled[-1]
+        x = pooled[-1]
+        for level in reversed(range(len(self.up))):
+            x = self.up[level](unpool(x, fine[level], pooled[level]))
+            if self.skips and level:
+                x = x + pooled[level - 1]
+        return x
+
+
+def unpool(x: Tensor, fine: Tensor, pooled: Tensor) -> Tensor:
+    """Put each value back where pooling had found its maximum, zeros elsewhere.
+
+    The places are found by comparison, in training as in the exported graph, where unpooling by
+    index has no operator; equal maxima all get the value.
+
+    Args:
+        x: float [B, D, h, w].
+        fine: float [B, D, H, W] that had been pooled by 2, sizes rounded up.
+        pooled: float [B, D, h, w], its maxima.
+    """
+    height, width = fine.shape[-2:]
+    twice = (F.interpolate(map_, scale_factor=2.0, mode="nearest") for map_ in (x, pooled))
+    values, maxima = (map_[..., :height, :width] for map_ in twice)
+    return values * (maxima == fine)
+
+
+class DenoiserRefiner(Refiner[PreparedDenoiser, Tensor]):
+    """Moves probabilities towards what segmentations look like; the state is the probabilities.
+
+    Args:
+        classes: number of classes C.
+        channels: {stride: channels} of the unary network's features.
+        config: shape and steps.
+
+    Raises:
+        ValueError: the unary network has no features at `config.feature_stride`.
+    """
+
+    name: ClassVar[str] = "denoiser"
+
+    def __init__(self, classes: int, channels: Mapping[int, int], config: DenoiserConfig) -> None:
+        super().__init__()
+        if config.feature_stride not in channels:
+            raise ValueError(
+                f"no features at stride {config.feature_stride}: the unary network has them at "
+                f"{', '.join(map(str, channels))}"
+            )
+        self.config = config
+        self.autoencoder = Autoencoder(classes, channels[config.feature_stride], config)
+
+    @property
+    def iterations(self) -> int:
+        """Steps at most."""
+        return self.config.iterations
+
+    def prepare(self, scene: Scene) -> PreparedDenoiser:
+        """Probabilities of the scene's scores at the autoencoder's stride, and the features."""
+        height, width = (-(-int(n) // self.config.stride) for n in scene.guide.shape[-2:])
+        scores = scene.unary.scores
+        if scores.shape[-2:] != (height, width):
+            scores = F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
+        features = scene.unary.features[self.config.feature_stride].to(scores)
+        return PreparedDenoiser(probabilities(scores), features)
+
+    def start(self, prepared: PreparedDenoiser) -> Tensor:
+        """The probabilities as they came."""
+        return prepared.probs
+
+    def step(self, prepared: PreparedDenoiser, state: Tensor) -> Tensor:
+        """``y + eps (r(y, h) - y)``."""
+        return state + self.config.step_size * self.change(prepared, state)
+
+    def change(self, prepared: PreparedDenoiser, state: Tensor) -> Tensor:
+        """``r(y, h) - y``, or zero for a frame whose mean change is below the tolerance."""
+        change = probabilities(self.autoencoder(state, prepared.features)) - state
+        moving = change.abs().mean(dim=(1, 2, 3), keepdim=True) >= self.config.tolerance
+        return change * moving
+
+    def scores(self, prepared: PreparedDenoiser, state: Tensor) -> Tensor:
+        """Log probabilities, float [B, C, H / stride, W / stride]."""
+        return state.clamp_min(LEAST_PROBABILITY).log()
