@@ -13,11 +13,25 @@ from torch import Tensor
 
 from seg_perception.datasets import Sample
 from training.datasets import Augmentation
-from training.networks import UnaryOutput, UNetConfig
+from training.networks import (
+    DilatedResNetConfig,
+    FCDenseNetConfig,
+    FCN8sConfig,
+    UnaryOutput,
+    UNetConfig,
+)
 from training.recipe import Recipe, Stage
 from training.refiners import CodeConfig, DenoiserConfig, EvidenceBatch, GaussianPrior, Scene
 
 TINY_UNARY = UNetConfig(width=4, blocks=(1, 1), dilations=(1, 2))
+TINY_NETWORKS = {
+    "unet": TINY_UNARY,
+    "fcn8s": FCN8sConfig(width=4, hidden=16),
+    "fc_densenet": FCDenseNetConfig(depth=56, growth=2, width=4),
+    "dilated_resnet": DilatedResNetConfig(depth=50, width=4),
+}
+"""One config of every network."""
+
 TINY_CODE = CodeConfig(global_size=5, grid_size=2, channels=3, coarse=(2, 3))
 TINY_DENOISER = DenoiserConfig(widths=(4, 6, 8), stride=4, iterations=2)
 TINY_CROP = Augmentation(crop=(32, 48), scale=(0.9, 1.1))

@@ -219,6 +219,15 @@ def _parse(text: str, like: Any) -> Any:
     if isinstance(like, tuple):
         items = [item for item in text.split(",") if item]
         return tuple(_parse(item, like[0] if like else "") for item in items)
-    if like is None or isinstance(like, bool):
-        return json.loads(text)  # None: an option that the recipe does not give
+    if like is None:  # an option that the recipe does not give
+        return _json_or_text(text)
+    if isinstance(like, bool):
+        return json.loads(text)
     return type(like)(text)
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from tiny_training import tiny_recipe
 
-from training.networks import UNetConfig
+from training.networks import FCN8sConfig, UNetConfig
 from training.objectives import OBJECTIVES
 from training.recipe import load_recipe, override, recipe_names
 from training.refiners import CodeConfig
+from training.refiners.denoiser import VEHICLE
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -114,3 +115,20 @@ def test_an_unknown_field_lists_those_there_are(assignment: str, message: str) -
 def test_a_value_that_does_not_fit_is_refused(assignment: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         override(tiny_recipe(), (assignment,))
+
+
+def test_an_option_not_given_takes_a_number_or_a_path() -> None:
+    recipe = tiny_recipe(unary=FCN8sConfig())
+    assert override(recipe, ("unary.weights=/home/me/vgg16.pth",)).unary.weights == (
+        "/home/me/vgg16.pth"
+    )
+    assert override(recipe, ("unary.options.draws=3",)).stages[0].options == {"draws": 3}
+
+
+def test_the_denoisers_recipe_shrinks_to_the_vehicle_on_the_command_line() -> None:
+    changes = ("unary=unet", "denoiser.widths=32,64,96,128", "denoiser.stride=4")
+    recipe = override(load_recipe("iterative_denoiser"), changes)
+    assert recipe.refiners == (VEHICLE,)
+    other = override(recipe, ("denoiser.options.scenario=y_true",))
+    assert other.stage("denoiser").options["scenario"] == "y_true"
+    assert other.refiners == (VEHICLE,)

@@ -14,7 +14,20 @@ from training.networks.fc_densenet import FCDenseNet, FCDenseNetConfig
 from training.networks.fcn8s import FCN8s, FCN8sConfig
 from training.networks.unet import UnaryOutput, UNet, UNetConfig
 
-__all__ = ["NETWORKS", "NetworkConfig", "UNet", "UNetConfig", "UnaryOutput", "build_network"]
+__all__ = [
+    "NETWORKS",
+    "DilatedResNet",
+    "DilatedResNetConfig",
+    "FCDenseNet",
+    "FCDenseNetConfig",
+    "FCN8s",
+    "FCN8sConfig",
+    "NetworkConfig",
+    "UNet",
+    "UNetConfig",
+    "UnaryOutput",
+    "build_network",
+]
 
 NetworkConfig = Any
 """The config of any network in `NETWORKS`."""

@@ -1,0 +1,69 @@
+"""Every unary network, and the refiners of papers 000 and 003 behind them, in ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tiny_training import TINY_DENOISER, TINY_NETWORKS, TINY_UNARY
+from torch import Tensor, nn
+
+from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
+from seg_perception.runtime.bundle import TensorSpec, load_bundle
+from training.export.bundle import About, write_bundle
+from training.export.onnx_file import exportable, halve_weights, to_onnx
+from training.model import Segmenter
+
+HEIGHT, WIDTH = 72, 104  # no multiple of 16 or 32: every pooling has something to round
+IMAGE = TensorSpec("image", "float32", (1, 3, HEIGHT, WIDTH))
+REFINERS = {"denoiser": (TINY_DENOISER,)}
+CHAINS = {name: (config, ()) for name, config in TINY_NETWORKS.items()}
+CHAINS |= {name: (TINY_UNARY, refiners) for name, refiners in REFINERS.items()}
+
+
+class Probabilities(nn.Module):
+    """A model's probabilities at the stride of its scores."""
+
+    def __init__(self, model: Segmenter) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image).softmax(dim=1)
+
+
+def model_of(unary: Any, refiners: tuple[Any, ...]) -> Segmenter:
+    """Batch statistics as after some training, so that scores neither vanish nor explode."""
+    torch.manual_seed(0)
+    model = Segmenter(11, unary, refiners).train()
+    with torch.no_grad():
+        for _ in range(10):
+            model(torch.rand(2, 3, HEIGHT, WIDTH) * 255)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_onnx_runtime_gives_the_trained_models_probabilities(name: str) -> None:
+    graph = Probabilities(exportable(model_of(*CHAINS[name]))).eval()
+    file = halve_weights(to_onnx(graph, [IMAGE], ["probs"]))
+    assert {opset.domain for opset in file.opset_import} == {""}
+    session = onnxruntime.InferenceSession(file.SerializeToString())
+    image = torch.rand(1, 3, HEIGHT, WIDTH) * 255
+    with torch.no_grad():
+        expected = graph(image).numpy()
+    (found,) = session.run(None, {"image": image.numpy()})
+    assert len(np.unique(expected.argmax(axis=1))) > 1
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.999
+
+
+@pytest.mark.parametrize("name", REFINERS)
+def test_a_bundle_with_the_refiner_checks_itself(name: str, tmp_path: Path) -> None:
+    about = About("tiny", CAMVID_CLASSES, CAMVID_GROUPS, {}, [], {})
+    write_bundle(model_of(TINY_UNARY, REFINERS[name]), (64, 96), about, tmp_path / "bundle")
+    (refiner,) = load_bundle(tmp_path / "bundle").manifest.refiners
+    assert refiner.name == name
