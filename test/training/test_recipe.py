@@ -126,7 +126,7 @@ def test_an_option_not_given_takes_a_number_or_a_path() -> None:
 
 
 def test_the_denoisers_recipe_shrinks_to_the_vehicle_on_the_command_line() -> None:
-    changes = ("unary=unet", "denoiser.widths=32,64,96,128", "denoiser.stride=4")
+    changes = ("unary=unet", "denoiser.stride=4", "denoiser.widths=32,64,96,128")
     recipe = override(load_recipe("iterative_denoiser"), changes)
     assert recipe.refiners == (VEHICLE,)
     other = override(recipe, ("denoiser.options.scenario=y_true",))

@@ -19,7 +19,7 @@ recipes, for the drive left out counts; best weights by val mIoU instead of pati
 Step size and count here are a start: `python -m training.denoiser_steps iterative_denoiser` chooses
 them on val. The paper's second scenario corrupts the truth instead, which it found to be worse:
 --set name=iterative_denoiser_true denoiser.options.scenario=y_true. For a CPU and the vehicle:
---set unary=unet denoiser.widths=32,64,96,128 denoiser.stride=4.
+--set unary=unet denoiser.stride=4 denoiser.widths=32,64,96,128.
 """,
     unary=FCN8sConfig(),
     refiners=(DenoiserConfig(),),
