@@ -25,15 +25,19 @@ from tqdm import tqdm
 from seg_perception.classes import ClassInfo
 from seg_perception.datasets import Sample, open_dataset
 from training.datasets import Batch, Loader
+from training.datasets.frames import frames_of, open_without, spread
 from training.losses import class_weights
 from training.model import Segmenter
 from training.objectives import OBJECTIVES, Objective, Task
 from training.recipe import Recipe, Stage, load_recipe, override, recipe_names
 
+WEIGHED_FRAMES = 500
+"""How many training frames class frequencies are counted on."""
+
 
 @dataclass(frozen=True)
 class Material:
-    """Decoded samples of one run.
+    """Samples of one run.
 
     Attributes:
         train: recorded frames to learn from.
@@ -51,7 +55,7 @@ class Material:
 
 
 def load_material(recipe: Recipe, root: Path | None) -> Material:
-    """Decode what the recipe trains and is chosen on.
+    """Open what the recipe trains and is chosen on, and decode what fits into memory.
 
     Where drives are left out, none of their frames is trained on, and val is what remains of the
     val split.
@@ -61,15 +65,14 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
             rendered streets, which have other classes.
     """
     data = recipe.data
-    train = open_dataset(data.dataset, root, data.split)
-    val = open_dataset(data.dataset, root, "val")
-    drives = sorted({*train.drives, *val.drives})
+    train, train_drives = open_without(data.dataset, root, data.split, data.leave_out)
+    val, val_drives = open_without(data.dataset, root, "val", data.leave_out)
+    drives = sorted({*train_drives, *val_drives})
     if unknown := sorted(set(data.leave_out) - set(drives)):
         raise ValueError(
             f"no drive {', '.join(unknown)} to leave out; there are {', '.join(drives)}"
         )
-    samples = [s for s in tqdm(train, "decode train") if s.drive not in data.leave_out]
-    held = [s for s in tqdm(val, "decode val") if s.drive not in data.leave_out]
+    samples, held = frames_of(train, "decode train"), frames_of(val, "decode val")
     rendered: list[Sample] = []
     if any(stage.street for stage in recipe.stages):
         street = open_dataset("street", None, "train", frames=data.street_frames, seed=recipe.seed)
@@ -125,7 +128,9 @@ class StageRun:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model.to(self.device, memory_format=torch.channels_last)
         weights = class_weights(
-            [s.labels for s in material.train], len(material.classes), stage.class_exponent
+            [s.labels for s in spread(material.train, WEIGHED_FRAMES)],
+            len(material.classes),
+            stage.class_exponent,
         )
         task = Task(material.classes, material.groups, weights.to(self.device))
         self.objective: Objective = OBJECTIVES[stage.objective](model, task, **stage.options)

@@ -44,6 +44,8 @@ def open_dataset(
         DatasetError: an unknown name or split, or missing data.
     """
     if name == STREET:
+        if drives is not None:
+            raise DatasetError("street's drives cannot be chosen; give a number of frames")
         return _street(split, frames or 100, seed, height or 360, width or 480)
     reader = reader_of(name)
     if root is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,11 @@ from torch import Tensor
 
 from seg_perception.datasets import Sample
 from training.datasets.augment import Augmentation
+
+WORKERS = max(1, (os.cpu_count() or 1) // 4)
+"""Threads of a loader: most cores are left to the training."""
+
+Pending = Future[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -34,18 +40,26 @@ class Batch:
 class Loader:
     """Shuffles, augments and batches samples; the next batch is made while the last one trains.
 
+    Samples may be of different sizes: the augmentation brings all to one.
+
     Args:
-        samples: all samples, decoded.
+        samples: all samples; decoded here, where they are not yet.
         augmentation: applied to each.
         batch_size: the last, smaller batch of an epoch is dropped.
         seed: with the epoch and the position, decides everything.
+        workers: threads that decode and augment; they change nothing but the time.
 
     Raises:
         ValueError: fewer samples than a batch.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], augmentation: Augmentation, batch_size: int, seed: int
+        self,
+        samples: Sequence[Sample],
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        workers: int = WORKERS,
     ) -> None:
         if len(samples) < batch_size:
             raise ValueError(
@@ -55,6 +69,7 @@ class Loader:
         self.augmentation = augmentation
         self.batch_size = batch_size
         self.seed = seed
+        self.workers = workers
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -64,20 +79,23 @@ class Loader:
         """The batches of one epoch, always the same for the same number."""
         order = np.random.default_rng([self.seed, number]).permutation(len(self.samples))
         chunks = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            pending = pool.submit(self._batch, number, chunks[0])
+        with ThreadPoolExecutor(self.workers) as pool:
+            pending = self._begin(pool, number, chunks[0])
             for chunk in chunks[1:]:
-                ready, pending = pending, pool.submit(self._batch, number, chunk)
-                yield ready.result()
-            yield pending.result()
+                ready, pending = pending, self._begin(pool, number, chunk)
+                yield _batch(ready)
+            yield _batch(pending)
 
-    def _batch(self, epoch: int, chunk: np.ndarray) -> Batch:
-        pairs = [self._augmented(epoch, int(index)) for index in chunk]
-        image = torch.from_numpy(np.stack([image for image, _ in pairs])).permute(0, 3, 1, 2)
-        labels = torch.from_numpy(np.stack([labels for _, labels in pairs]))
-        return Batch(image.float(), labels.long())
+    def _begin(self, pool: ThreadPoolExecutor, epoch: int, chunk: np.ndarray) -> list[Pending]:
+        return [pool.submit(self._augmented, epoch, int(index)) for index in chunk]
 
     def _augmented(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         sample = self.samples[index]
         rng = np.random.default_rng([self.seed, epoch, index])
         return self.augmentation(sample.image, sample.labels, rng)
+
+
+def _batch(pending: list[Pending]) -> Batch:
+    images, labels = zip(*(each.result() for each in pending), strict=True)
+    image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return Batch(image.float(), torch.from_numpy(np.stack(labels)).long())

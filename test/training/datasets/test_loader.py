@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_training import TINY_CROP, tiny_samples
 
+from seg_perception.errors import DatasetError
 from training.datasets import Batch, Loader
 
 
@@ -64,3 +65,18 @@ def test_the_trainer_sees_an_error_of_the_augmentation() -> None:
 
     with pytest.raises(OSError, match="disk on fire"):
         list(Loader(tiny_samples(2), broken, 2, seed=0).epoch(0))
+
+
+def test_more_workers_change_nothing_but_the_time() -> None:
+    alone, many = (Loader(tiny_samples(6), TINY_CROP, 2, 0, workers=n) for n in (1, 3))
+    assert same(list(alone.epoch(0)), list(many.epoch(0)))
+
+
+def test_a_sample_that_cannot_be_read_stops_the_epoch() -> None:
+    class Broken(list):
+        def __getitem__(self, index):
+            raise DatasetError("cannot be decoded")
+
+    loader = Loader(Broken([None, None]), TINY_CROP, 2, seed=0)
+    with pytest.raises(DatasetError, match="cannot be decoded"):
+        list(loader.epoch(0))
