@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import ConfigError, RunnerError, SegPerceptionError
+from seg_perception.evidence.buffer import EvidenceBuffer
 from seg_perception.evidence.fuse import evidence_inputs, fuse
+from seg_perception.evidence.gate import SourceGate
+from seg_perception.evidence.previous import PreviousCode, thumbnail
 from seg_perception.evidence.record import Evidence
 from seg_perception.evidence.select import EvidenceReport, Rules, Selected, Verdict, select
 from seg_perception.mailbox import Mailbox
@@ -26,9 +29,6 @@ from seg_perception.runtime.runner import Runner
 from seg_perception.timing import Percentiles, StageHistory, Stopwatch
 
 __all__ = ["Counters", "EvidenceReport", "Frame", "Perceiver", "Perception"]
-
-TEMPORAL_DECAY_S = 0.5
-"""Time in which the trust in the previous frame's code falls to 1/e."""
 
 _log = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class Counters:
         evidence_stale: how often it was left out for its age.
         evidence_rejected: how often it was left out because the model cannot take it.
         evidence_muted: how often it was left out because its source is trusted by 0.
+        evidence_doubted: how often it was left out because the image contradicts it en masse.
         errors: errors by the name of their class, those of the callback included.
     """
 
@@ -117,6 +118,7 @@ class Counters:
     evidence_stale: int = 0
     evidence_rejected: int = 0
     evidence_muted: int = 0
+    evidence_doubted: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -144,10 +146,12 @@ class Perceiver:
     Attributes:
         evidence_max_age_s: evidence further than this from its frame is left out; seconds.
         temporal_precision: how far to trust the code of the frame just before this one; it decays
-            with the time between them. 0 = every frame starts anew.
+            with the time between them and the change of the image. 0 = every frame starts anew.
         min_period_s: rate limit of the worker, seconds between the starts of two frames.
         unrefined: whether answers hold `labels_unrefined`, which costs 2 ms at 480x360.
         runner: what answers. It is not closed here.
+        gate: decides which sources to believe, at the price of more runs of the model where it
+            becomes suspicious; None = all.
 
     All settings can be changed at any time; a frame is answered with those it began with.
 
@@ -160,9 +164,15 @@ class Perceiver:
     min_period_s = _NonNegative()
 
     def __init__(
-        self, runner: Runner, *, evidence_max_age_s: float = 0.5, temporal_precision: float = 0.0
+        self,
+        runner: Runner,
+        *,
+        evidence_max_age_s: float = 0.5,
+        temporal_precision: float = 0.0,
+        gate: SourceGate | None = None,
     ) -> None:
         self.runner = runner
+        self.gate = gate
         self.evidence_max_age_s = evidence_max_age_s
         self.temporal_precision = temporal_precision
         self.min_period_s = 0.0
@@ -172,8 +182,8 @@ class Perceiver:
         self._tally: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._history = StageHistory()
-        self._offers: dict[str, Evidence] = {}
-        self._previous: _Previous | None = None
+        self._offers = EvidenceBuffer()
+        self._previous: PreviousCode | None = None
         self._last_stamp_ns: int | None = None
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._mailbox.close()
@@ -234,8 +244,8 @@ class Perceiver:
         with self._lock:
             if self._worker is not None:
                 raise SegPerceptionError("the perceiver runs already: call stop() first")
-            self._offers.clear()
-            self._previous = self._last_stamp_ns = None
+            self._forget()
+            self._last_stamp_ns = None
             self._mailbox = Mailbox()
             self._worker = threading.Thread(
                 target=self._work,
@@ -265,9 +275,8 @@ class Perceiver:
         self._count(dropped=int(lost))
 
     def offer(self, evidence: Evidence) -> None:
-        """Give the worker evidence, which replaces that of the same source."""
-        with self._lock:
-            self._offers[evidence.source] = evidence
+        """Give the worker evidence; a frame takes what is nearest to it in time of each source."""
+        self._offers.add(evidence)
 
     def _work(
         self,
@@ -280,8 +289,7 @@ class Perceiver:
             frame, waited_ms = post
             not_before = time.monotonic() + self.min_period_s
             self._notice_clock(frame)
-            with self._lock:
-                offered = tuple(self._offers.values())
+            offered = self._offers.nearest(frame.stamp_ns)
             try:
                 perception = self._answer(frame, offered, waited_ms)
             except Exception as error:
@@ -312,34 +320,70 @@ class Perceiver:
         image = fit_image(frame.image, manifest.height, manifest.width)
         watch.lap("resize")
         selection = self._select(frame, offered)
-        used = [one.evidence for one in selection if one.verdict is Verdict.USED]
-        fused = fuse(used, manifest.height, manifest.width, manifest.n_classes, manifest.max_sets)
-        inputs = evidence_inputs(fused, manifest.max_sets) if used else {}
+        fused = self._fuse(selection)
         watch.lap("evidence")
-        answers = self.runner.run(
-            {"image": image[None], **inputs, **self._prior(frame)}, self._outputs()
-        )
+        seen = thumbnail(image)
+        inputs = {"image": image[None], **self._prior(frame, seen)}
+        answers = self._run(inputs, fused)
+        if self.gate is not None:
+            selection, fused, answers = self._gated(self.gate, selection, fused, answers, inputs)
         watch.lap("infer")
+        self._count(**Counter(f"evidence_{one.verdict.value}" for one in selection))
         code = answers.get("code")
-        self._remember(frame, code)
+        self._remember(frame, code, seen)
         maps: dict[str, Any] = {
             name: resize_nearest(answers[name][0], *frame.size)
             for name in answers.keys() - {"code"}
         }
         maps.setdefault(UNREFINED_OUTPUT, None)
-        reports = tuple(
-            one.report(answers["labels"][0], fused.left_out_pixels) for one in selection
-        )
+        left_out = 0 if fused is None else fused.left_out_pixels
+        reports = tuple(one.report(answers["labels"][0], left_out) for one in selection)
         watch.lap("restore")
         watch.timings["total"] = sum(watch.timings.values())
         return Perception(frame, **maps, code=code, timings=watch.timings, evidence=reports)
+
+    def _run(self, inputs: Mapping[str, Any], fused: Evidence | None) -> dict[str, NDArray[Any]]:
+        """Run the model with the evidence, if there is any."""
+        max_sets = self.runner.bundle.manifest.max_sets
+        known = {} if fused is None else evidence_inputs(fused, max_sets)
+        return self.runner.run({**inputs, **known}, self._outputs())
+
+    def _gated(
+        self,
+        gate: SourceGate,
+        selection: tuple[Selected, ...],
+        fused: Evidence | None,
+        answers: dict[str, NDArray[Any]],
+        inputs: Mapping[str, Any],
+    ) -> tuple[tuple[Selected, ...], Evidence | None, dict[str, NDArray[Any]]]:
+        """Judge the sources; where some lost belief, decide, fuse and answer without them."""
+        used, doubted = (_with(selection, v) for v in (Verdict.USED, Verdict.DOUBTED))
+        if not (used and gate.suspects(used, answers["labels"][0])):
+            if doubted:
+                gate.judge(doubted, answers["labels"][0], answers["confidence"][0])
+            return selection, fused, answers
+        without = self._run(inputs, None)
+        gate.judge([*used, *doubted], without["labels"][0], without["confidence"][0])
+        judged = tuple(one.after_doubts(gate.doubted()) for one in selection)
+        if len(_with(judged, Verdict.USED)) == len(used):
+            return selection, fused, answers
+        fused = self._fuse(judged)
+        return judged, fused, without if fused is None else self._run(inputs, fused)
+
+    def _fuse(self, selection: Sequence[Selected]) -> Evidence | None:
+        """What the model is told; None if nothing takes part."""
+        used = _with(selection, Verdict.USED)
+        if not used:
+            return None
+        manifest = self.runner.bundle.manifest
+        return fuse(used, manifest.height, manifest.width, manifest.n_classes, manifest.max_sets)
 
     def _outputs(self) -> tuple[str, ...]:
         outputs = self.runner.bundle.manifest.default_outputs
         return (*outputs, UNREFINED_OUTPUT) if self.unrefined else outputs
 
     def _select(self, frame: Frame, offered: Sequence[Evidence]) -> tuple[Selected, ...]:
-        """Decide which evidence takes part, and count the decisions."""
+        """Decide which evidence takes part."""
         manifest = self.runner.bundle.manifest
         rules = Rules(
             height=manifest.height,
@@ -348,10 +392,9 @@ class Perceiver:
             max_sets=manifest.max_sets,
             max_age_s=self.evidence_max_age_s,
             trust=self._trust,
+            doubted={} if self.gate is None else self.gate.doubted(),
         )
-        selection = select(offered, frame.stamp_ns, rules)
-        self._count(**Counter(f"evidence_{one.verdict.value}" for one in selection))
-        return selection
+        return select(offered, frame.stamp_ns, rules)
 
     def _notice_clock(self, frame: Frame) -> None:
         """After a jump back, nothing remembered belongs to the time of this frame."""
@@ -359,26 +402,28 @@ class Perceiver:
             last, self._last_stamp_ns = self._last_stamp_ns, frame.stamp_ns
             if last is not None and frame.stamp_ns < last:
                 self._tally["clock_jumps"] += 1
-                self._offers.clear()
-                self._previous = None
+                self._forget()
 
-    def _prior(self, frame: Frame) -> dict[str, NDArray[Any]]:
-        """The graph inputs `prior_code` and `prior_precision`, if there is a prior.
+    def _forget(self) -> None:
+        self._offers.clear()
+        self._previous = None
+        if self.gate is not None:
+            self.gate.reset()
 
-        The code is taken for a random walk with mean reversion: what it was once says
-        exponentially less about what it is now.
-        """
-        previous, precision = self._previous, self.temporal_precision
-        if previous is None or previous.size != frame.size or not precision:
+    def _prior(self, frame: Frame, seen: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """The graph inputs `prior_code` and `prior_precision`, if there is a prior."""
+        previous, fresh = self._previous, self.temporal_precision
+        if previous is None or previous.size != frame.size or not fresh:
             return {}
-        gap_s = (frame.stamp_ns - previous.stamp_ns) / 1e9
-        decayed = precision * math.exp(-max(gap_s, 0.0) / TEMPORAL_DECAY_S)
-        return {"prior_code": previous.code, "prior_precision": np.array([decayed], np.float32)}
+        precision = previous.precision(frame.stamp_ns, seen, fresh)
+        return {"prior_code": previous.code, "prior_precision": np.array([precision], np.float32)}
 
-    def _remember(self, frame: Frame, code: NDArray[np.float32] | None) -> None:
+    def _remember(
+        self, frame: Frame, code: NDArray[np.float32] | None, seen: NDArray[np.float32]
+    ) -> None:
         # A code that diverged must not spoil the frames after it.
         if code is not None and np.isfinite(code).all():
-            self._previous = _Previous(code, frame.stamp_ns, frame.size)
+            self._previous = PreviousCode(code, frame.stamp_ns, frame.size, seen)
 
     def _count(self, **increments: int) -> None:
         with self._lock:
@@ -387,15 +432,6 @@ class Perceiver:
     def _count_error(self, error: Exception) -> None:
         with self._lock:
             self._errors[type(error).__name__] += 1
-
-
-@dataclass(frozen=True)
-class _Previous:
-    """What the last frame leaves to the next: its code, float32 [1, K]."""
-
-    code: NDArray[np.float32]
-    stamp_ns: int
-    size: tuple[int, int]
 
 
 def fit_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -414,6 +450,10 @@ def fit_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.u
 
 def _resized(image: NDArray[np.uint8], height: int, width: int, method: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+
+
+def _with(selection: Sequence[Selected], verdict: Verdict) -> list[Evidence]:
+    return [one.evidence for one in selection if one.verdict is verdict]
 
 
 def _non_negative(name: str, value: float) -> float:

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from tiny_bundle import TINY_CLASSES, color_image, measured_code, write_tiny_bundle
 
 from seg_perception.errors import ConfigError, RunnerError, SegPerceptionError
+from seg_perception.evidence.gate import SourceGate
+from seg_perception.evidence.previous import TEMPORAL_DECAY_S
 from seg_perception.evidence.record import Evidence, evidence_from_labels
-from seg_perception.perceiver import TEMPORAL_DECAY_S, Frame, Perceiver, Perception
+from seg_perception.perceiver import Frame, Perceiver, Perception
 from seg_perception.runtime.bundle import load_bundle
 from seg_perception.runtime.runner import Runner, open_runner
 
@@ -267,6 +269,66 @@ def test_sets_beyond_what_the_model_takes_are_reported(tmp_path: Path) -> None:
     assert report.reason == "1 pixels left out: the model does not take so many sets"
 
 
+# -- doubted sources
+
+
+def counted(runner: Runner) -> tuple[Wrapped, list[int]]:
+    """The runner, and how often it ran."""
+    runs = [0]
+
+    def around(run: Callable[[], Any]) -> Any:
+        runs[0] += 1
+        return run()
+
+    return Wrapped(runner, around), runs
+
+
+def test_a_source_that_the_image_contradicts_en_masse_is_left_out(runner: Runner) -> None:
+    wrapped, runs = counted(runner)
+    perceiver = Perceiver(wrapped, gate=SourceGate())
+    answer = perceiver.perceive(frame(), [knowing(1)])
+    assert (answer.labels == 0).all()
+    (report,) = answer.evidence
+    assert (report.used, report.agreement) == (False, 0.0)
+    assert report.reason == "it contradicts what the image shows for sure on 100 % of it"
+    assert (perceiver.counters.evidence_doubted, perceiver.counters.evidence_used) == (1, 0)
+    assert runs == [2]
+    perceiver.perceive(frame(), [knowing(1)])
+    assert runs == [3], "a doubted source costs nothing more"
+
+
+def test_the_other_sources_still_take_part(runner: Runner) -> None:
+    perceiver = Perceiver(runner, gate=SourceGate())
+    right = uniform(255)
+    right[:, W // 2 :] = 0
+    good = evidence_from_labels(right, 4, stamp_ns=1000 * MS, source="lidar")
+    answer = perceiver.perceive(frame(), [knowing(1), good])
+    assert [report.used for report in answer.evidence] == [False, True]
+    assert (answer.labels == 0).all()
+
+
+def test_a_source_that_agrees_costs_one_check(runner: Runner) -> None:
+    wrapped, runs = counted(runner)
+    perceiver = Perceiver(wrapped, gate=SourceGate())
+    for expected in (2, 3, 4):  # the first time it is checked
+        assert perceiver.perceive(frame(), [knowing(0)]).evidence[0].used
+        assert runs == [expected]
+
+
+def test_a_doubted_source_comes_back(runner: Runner) -> None:
+    perceiver = Perceiver(runner, gate=SourceGate())
+    perceiver.perceive(frame(), [knowing(1)])
+    used = [perceiver.perceive(frame(), [knowing(0)]).evidence[0].used for _ in range(4)]
+    assert used == [False, False, False, True]
+
+
+def test_a_clock_that_jumps_back_clears_all_doubts(runner: Runner) -> None:
+    perceiver = Perceiver(runner, gate=SourceGate())
+    perceiver.perceive(frame(stamp_ms=1000), [knowing(1)])
+    answer = perceiver.perceive(frame(stamp_ms=900), [knowing(0)])
+    assert answer.evidence[0].used
+
+
 # -- the previous frame
 
 
@@ -278,11 +340,20 @@ def test_every_frame_starts_anew_by_default(perceiver: Perceiver) -> None:
 def test_the_previous_code_enters_with_a_precision_that_decays(perceiver: Perceiver) -> None:
     perceiver.temporal_precision = 2.0
     first = perceiver.perceive(frame(uniform(0), stamp_ms=1000)).code
-    second = perceiver.perceive(frame(uniform(1), stamp_ms=1250)).code
     assert first is not None
+    evidence = knowing(0, stamp_ms=1250)
+    second = perceiver.perceive(frame(uniform(0), stamp_ms=1250), [evidence]).code
     precision = 2.0 * math.exp(-0.25 / TEMPORAL_DECAY_S)
-    measured = measured_code(color_image(uniform(1), TINY_CLASSES), 0.0, 4)
+    measured = measured_code(color_image(uniform(0), TINY_CLASSES), 1.0, 4)
     assert second == pytest.approx((measured + precision * first) / (1 + precision), rel=1e-5)
+
+
+def test_after_a_cut_the_previous_code_says_nothing(perceiver: Perceiver) -> None:
+    perceiver.temporal_precision = 100.0
+    perceiver.perceive(frame(uniform(0), stamp_ms=1000))
+    cut = perceiver.perceive(frame(uniform(1), stamp_ms=1033)).code
+    measured = measured_code(color_image(uniform(1), TINY_CLASSES), 0.0, 4)
+    np.testing.assert_allclose(cut, measured, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

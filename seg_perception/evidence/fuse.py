@@ -86,14 +86,24 @@ def agreement(evidence: Evidence, labels: NDArray[np.uint8]) -> float:
     Returns:
         0 to 100; NaN where the evidence knows nothing.
     """
-    possible = np.zeros((len(evidence.sets), 256), bool)
-    possible[:, : evidence.n_classes] = evidence.sets > 0
-    possible[0] = False
     n_known = np.count_nonzero(evidence.index)
     if not n_known:
         return math.nan
+    return float(100.0 - 100.0 * np.count_nonzero(contradicted(evidence, labels)) / n_known)
+
+
+def contradicted(evidence: Evidence, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where a label is one that the evidence rules out: bool [H, W].
+
+    Args:
+        evidence: [H, W].
+        labels: uint8 [H, W], class ids; ids that the evidence does not know agree with nothing.
+    """
+    impossible = np.ones((len(evidence.sets), 256), bool)
+    impossible[:, : evidence.n_classes] = evidence.sets == 0
+    impossible[0] = False
     pairs = (evidence.index.astype(np.uint16) << 8) | labels
-    return float(100.0 * np.count_nonzero(possible.ravel().take(pairs)) / n_known)
+    return impossible.ravel().take(pairs)
 
 
 def _nothing(height: int, width: int, n_classes: int) -> Evidence:

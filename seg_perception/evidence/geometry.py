@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import EvidenceError
+
+Floating = TypeVar("Floating", np.float32, np.float64)
 
 _ORTHONORMAL_WITHIN = 1e-3
 
@@ -117,13 +120,11 @@ class Pose:
         rotation = np.array([[0.0, -1.0, 0.0], [-sin, 0.0, -cos], [cos, 0.0, -sin]])
         return Pose(rotation, -rotation @ np.array([x_m, y_m, height_m]))
 
-    def apply(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Move points [N, 3] of the source frame into the target's; float32 stays float32."""
-        points = np.asarray(points)
-        dtype = np.float32 if points.dtype == np.float32 else np.float64
+    def apply(self, points: NDArray[Floating]) -> NDArray[Floating]:
+        """Move points [N, 3] of the source frame into the target's, in their dtype."""
         with np.errstate(invalid="ignore"):  # lidars mark misses by inf
-            moved: NDArray[np.floating] = points @ self.rotation.T.astype(dtype)
-        moved += self.translation.astype(dtype)
+            moved: NDArray[Floating] = points @ self.rotation.T.astype(points.dtype)
+        moved += self.translation.astype(points.dtype)
         return moved
 
     def after(self, first: Pose) -> Pose:
@@ -155,9 +156,9 @@ class GroundPlane:
         pose = Pose.of_mounted_camera(height_m, pitch_rad)
         return GroundPlane(pose.rotation[:, 2], height_m)
 
-    def heights(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+    def heights(self, points: NDArray[Floating]) -> NDArray[Floating]:
         """Metres above the ground of points [N, 3] in the optical frame."""
-        above: NDArray[np.floating] = points @ self.normal.astype(points.dtype)
+        above: NDArray[Floating] = points @ self.normal.astype(points.dtype)
         above += points.dtype.type(self.offset_m)
         return above
 
@@ -190,11 +191,11 @@ def project(
 
 
 def project_optical(
-    points: NDArray[np.floating], camera: Pinhole
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Like `project`, of points [N, 3] that are in the optical frame already."""
+    points: NDArray[Floating], camera: Pinhole
+) -> tuple[NDArray[Floating], NDArray[Floating]]:
+    """Like `project`, of points [N, 3] that are in the optical frame already, in their dtype."""
     right, down, depth = points.T
     with np.errstate(divide="ignore", invalid="ignore"):
         x, y = right / depth, down / depth
-    pixels = np.stack([camera.cx + camera.fx * x, camera.cy + camera.fy * y], axis=1)
+    pixels = np.stack([x * camera.fx + camera.cx, y * camera.fy + camera.cy], axis=1)
     return pixels, depth

@@ -66,12 +66,14 @@ def evidence_from_points(
     if splat_px < 1:
         raise EvidenceError(f"evidence {source!r}: a splat of {splat_px} px: give 1 or more")
     sets = terrain_sets(classes, groups, source)
-    seen, columns, rows_ = _in_view(pose.apply(points), camera)
-    depth = seen[:, 2]
+    seen = _in_view(points, pose, camera)
+    pixels, depth = project_optical(seen, camera)
+    last = camera.width - 1, camera.height - 1
+    columns, lines = np.rint(pixels).astype(np.intp).clip(0, last).T
     terrain = rules.rows(depth, plane.heights(seen))
-    hidden = _hidden(columns, rows_, depth, terrain == OBSTACLE, camera)
+    hidden = _hidden(columns, lines, depth, terrain == OBSTACLE, camera)
     told = (terrain != UNKNOWN) & ~hidden
-    index = _splat(columns[told], rows_[told], depth[told], terrain[told], camera, splat_px)
+    index = _splat(columns[told], lines[told], depth[told], terrain[told], camera, splat_px)
     return Evidence(index, sets, terrain_weights(weight, rules), stamp_ns, source)
 
 
@@ -95,33 +97,38 @@ def check_points(points: NDArray[np.float32], source: str) -> None:
         )
 
 
-def _in_view(
-    points: NDArray[np.floating], camera: Pinhole
-) -> tuple[NDArray[np.floating], NDArray[np.intp], NDArray[np.intp]]:
-    """The points [n, 3] of the optical frame that the camera sees; their columns and rows [n]."""
-    with np.errstate(invalid="ignore"):
-        before = points[points[:, 2] > 0]
-        pixels, _ = project_optical(before, camera)
-        inside = (
-            (pixels[:, 0] > -0.5)
-            & (pixels[:, 0] < camera.width - 0.5)
-            & (pixels[:, 1] > -0.5)
-            & (pixels[:, 1] < camera.height - 0.5)
-        )
-    columns, rows = np.rint(pixels[inside]).astype(np.intp).T
-    return before[inside], columns, rows
+def _in_view(points: NDArray[np.float32], pose: Pose, camera: Pinhole) -> NDArray[np.float32]:
+    """The points [n, 3] that the camera sees, in its optical frame.
+
+    Culled by the four planes of the view frustum, before anything is done to all of them.
+    """
+    left, top = camera.cx + 0.5, camera.cy + 0.5  # of the image's edges, from its middle
+    frustum = np.array(
+        [
+            [camera.fx, 0, left],
+            [-camera.fx, 0, camera.width - left],
+            [0, camera.fy, top],
+            [0, -camera.fy, camera.height - top],
+        ]
+    )
+    normals = (frustum @ pose.rotation).astype(np.float32)
+    offsets = (frustum @ pose.translation).astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # lidars mark misses by inf or NaN
+        inside = (normals @ points.T > -offsets[:, None]).all(axis=0)
+    seen = pose.apply(points[np.flatnonzero(inside)])
+    return np.asarray(seen[(seen[:, 2] > 0) & (seen[:, 2] < np.inf)])
 
 
 def _hidden(
     columns: NDArray[np.intp],
-    rows: NDArray[np.intp],
+    lines: NDArray[np.intp],
     depth: NDArray[np.floating],
     obstacle: NDArray[np.bool_],
     camera: Pinhole,
 ) -> NDArray[np.bool_]:
     """Which points [n] an obstacle in the same cell of the image, or in one beside it, hides."""
     wide, high = SCREEN_PX
-    cell_x, cell_y = columns // wide + 1, rows // high + 1
+    cell_x, cell_y = columns // wide + 1, lines // high + 1
     screen = np.full((camera.height // high + 3, camera.width // wide + 3), np.inf, np.float32)
     order = np.argsort(-depth[obstacle])  # so that in every cell the nearest is written last
     cells = cell_y[obstacle][order], cell_x[obstacle][order]
@@ -135,7 +142,7 @@ def _hidden(
 
 def _splat(
     columns: NDArray[np.intp],
-    rows: NDArray[np.intp],
+    lines: NDArray[np.intp],
     depth: NDArray[np.floating],
     terrain: NDArray[np.uint8],
     camera: Pinhole,
@@ -144,7 +151,7 @@ def _splat(
     """Paint a square for every point, the far ones first: uint8 [H, W]."""
     order = np.argsort(-depth)
     index = np.zeros((camera.height + size, camera.width + size), np.uint8)
-    corner = (rows * index.shape[1] + columns)[order, None]
+    corner = (lines * index.shape[1] + columns)[order, None]
     square = np.add.outer(np.arange(size) * index.shape[1], np.arange(size)).ravel()
     # numpy keeps the last of several values for one place: point by point, the nearest at the end.
     index.ravel()[corner + square] = terrain[order, None]

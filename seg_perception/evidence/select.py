@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -22,7 +22,7 @@ class EvidenceReport:
         source: name of the source.
         age_ms: milliseconds between frame and evidence, >= 0 whichever came first.
         agreement: percent of its pixels whose label, in the end, is one it leaves possible;
-            NaN if it was not used or knows nothing.
+            NaN if it was neither used nor doubted, or knows nothing.
         used: whether it took part.
         reason: why it was not used, or only in part; else empty.
     """
@@ -38,6 +38,7 @@ class Verdict(Enum):
     """What happens to a piece of evidence; all but `USED` leave it out."""
 
     USED = "used"
+    DOUBTED = "doubted"
     STALE = "stale"
     REJECTED = "rejected"
     MUTED = "muted"
@@ -54,6 +55,8 @@ class Rules:
         max_sets: S of the model; 0 = it takes no evidence.
         max_age_s: seconds that may lie between frame and evidence.
         trust: factor on the weight by source, default 1; 0 mutes a source.
+        doubted: sources that take no part, with the percentage to which they agree with what the
+            image shows for sure, see `SourceGate`.
     """
 
     height: int
@@ -62,16 +65,25 @@ class Rules:
     max_sets: int
     max_age_s: float
     trust: Mapping[str, float]
+    doubted: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Selected:
-    """One piece of evidence after the decision, of the model's size if it is used."""
+    """One piece of evidence after the decision, of the model's size if it is used or doubted."""
 
     evidence: Evidence
     verdict: Verdict
     age_ms: float
     reason: str
+
+    def after_doubts(self, doubted: Mapping[str, float]) -> Selected:
+        """The decision once these sources are doubted, see `Rules.doubted`."""
+        agreement = doubted.get(self.evidence.source)
+        if self.verdict is not Verdict.USED or agreement is None:
+            return self
+        reason = f"it contradicts what the image shows for sure on {100 - agreement:.0f} % of it"
+        return replace(self, verdict=Verdict.DOUBTED, reason=reason)
 
     def report(self, labels: NDArray[np.uint8], left_out_pixels: int) -> EvidenceReport:
         """The report, once the answer is there.
@@ -81,13 +93,14 @@ class Selected:
             left_out_pixels: pixels of all sources whose knowledge did not fit into the model.
         """
         used = self.verdict is Verdict.USED
+        judged = used or self.verdict is Verdict.DOUBTED
         reason = self.reason
         if used and left_out_pixels:
             reason = f"{left_out_pixels} pixels left out: the model does not take so many sets"
         return EvidenceReport(
             source=self.evidence.source,
             age_ms=self.age_ms,
-            agreement=agreement(self.evidence, labels) if used else math.nan,
+            agreement=agreement(self.evidence, labels) if judged else math.nan,
             used=used,
             reason=reason,
         )
@@ -114,4 +127,4 @@ def _decide(evidence: Evidence, stamp_ns: int, rules: Rules) -> Selected:
     if trust != 1:
         evidence = replace(evidence, weight=evidence.weight * np.float32(trust))
     fitting = rescale(evidence, rules.height, rules.width)
-    return Selected(fitting, Verdict.USED, age_ms, "")
+    return Selected(fitting, Verdict.USED, age_ms, "").after_doubts(rules.doubted)
