@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.networks import UnaryOutput
@@ -100,3 +101,55 @@ class Refiner(nn.Module, ABC, Generic[PreparedT, StateT]):
         """Refined scores, float [B, C, h, w]."""
         prepared = self.prepare(scene)
         return self.scores(prepared, self.solve(prepared))
+
+
+class OperatorRefiner(Refiner[PreparedT, StateT]):
+    """A refiner that the bundle executes as one custom operator (domain ``seg_perception``).
+
+    ONNX Runtime runs the operator's body (`training.export.onnx_functions`), TensorRT our plugin.
+
+    Attributes:
+        operator: its name.
+    """
+
+    operator: ClassVar[str]
+
+    @abstractmethod
+    def operands(self, scene: Scene) -> tuple[Tensor, ...]:
+        """The operator's inputs, in order; the first are the scores [B, C, h, w] it refines."""
+
+    @abstractmethod
+    def attributes(self) -> dict[str, int | float]:
+        """The operator's attributes, by name."""
+
+    @abstractmethod
+    def prepare_operands(self, *operands: Tensor, valid: Tensor | None = None) -> PreparedT:
+        """`prepare`, of the operands; valid: bool [B, 1, h, w] at the scores' resolution."""
+
+    def prepare(self, scene: Scene) -> PreparedT:
+        """See `Refiner.prepare`."""
+        operands = self.operands(scene)
+        return self.prepare_operands(*operands, valid=valid_at(scene, operands[0]))
+
+
+def at_stride(scene: Scene, stride: int) -> tuple[Tensor, Tensor]:
+    """Scores and guide at 1/stride of the image: bilinear, and averaged over areas.
+
+    Returns:
+        float [B, C, h, w] and [B, 3, h, w], 0-255, with h = ceil(H / stride).
+    """
+    height, width = scene.guide.shape[-2:]
+    size = (-(-int(height) // stride), -(-int(width) // stride))
+    scores, guide = scene.unary.scores, scene.guide
+    if scores.shape[-2:] != size:
+        scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
+    if stride > 1:
+        guide = F.interpolate(guide, size, mode="area")
+    return scores, guide
+
+
+def valid_at(scene: Scene, scores: Tensor) -> Tensor | None:
+    """Which cells of the scores hold no padding at all: bool [B, 1, h, w], or None = all."""
+    if scene.valid is None:
+        return None
+    return F.interpolate(scene.valid.to(scores), scores.shape[-2:], mode="area") == 1
