@@ -12,6 +12,7 @@ from training.model import Segmenter
 from training.objectives import OBJECTIVES, CodeSolver, Denoising, Refined, Task, Unary
 from training.objectives.code import CORRECTION_KINDS
 from training.objectives.denoising import SCENARIOS
+from training.refiners import GuidedCrfConfig, MeanFieldConfig
 from training.refiners.denoiser import PreparedDenoiser
 
 CPU = torch.device("cpu")
@@ -119,6 +120,21 @@ def test_harm_and_known_pixels_enter_the_loss() -> None:
 def test_a_recipe_without_a_code_says_what_is_missing(name: str) -> None:
     with pytest.raises(ValueError, match="give the recipe refiners="):
         OBJECTIVES[name](Segmenter(11, TINY_UNARY), TASK)
+
+
+@pytest.mark.parametrize("learn", [("mean_field",), ("unary", "guided_crf", "mean_field")])
+def test_a_chain_learns_end_to_end_or_in_parts(learn: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    chain = (GuidedCrfConfig(radius=1), MeanFieldConfig(sxy=10.0, srgb=20.0, stride=4))
+    model = Segmenter(11, TINY_UNARY, chain)
+    objective = Refined(model, TASK, learn=learn, hardest=0.5)
+    objective.train()
+    objective.loss(batch_of(), np.random.default_rng(0)).backward()
+    parts = {"unary": model.unary, **model.refiners}
+    for name, part in parts.items():
+        assert any(p.grad is not None for p in part.parameters()) == (name in learn), name
+    assert {name for name, part in parts.items() if part.training} == set(learn)
+    assert 0 <= objective.score(tiny_samples(2), CPU) <= 100
 
 
 @pytest.mark.parametrize(

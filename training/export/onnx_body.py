@@ -85,9 +85,11 @@ class Value:
         return self.body.op("Reshape", self, shape)
 
     def transpose(self, *axes: int) -> Value:
+        """Axes in another order."""
         return self.body.op("Transpose", self, perm=axes)
 
     def take(self, index: Any, axis: int = 0) -> Value:
+        """Items along one axis by their numbers."""
         return self.body.op("Gather", self, index, axis=axis)
 
     def part(self, start: int, end: int, axis: int = 0) -> Value:
@@ -95,10 +97,11 @@ class Value:
         return self.body.op("Slice", self, [start], [end], [axis])
 
     def reduce(self, kind: str, axis: int) -> Value:
-        """ "Sum", "Min" or "Max" along one axis, which stays with length 1."""
+        """Along one axis, which stays with length 1; kind: "Sum", "Min" or "Max"."""
         return self.body.op(f"Reduce{kind}", self, [axis], keepdims=1)
 
     def cumsum(self, axis: int = 0) -> Value:
+        """Sums of all up to and with each."""
         return self.body.op("CumSum", self, axis)
 
     def integers(self) -> Value:

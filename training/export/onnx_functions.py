@@ -1,4 +1,4 @@
-"""Our custom operators as ONNX functions: bodies of standard operators that any runtime can execute.
+"""Our custom operators as ONNX functions: bodies of standard operators, which any runtime has.
 
 A bundle's graph holds one node for each such refiner (domain ``seg_perception``). ONNX Runtime
 inlines the body; TensorRT puts our plugin of the same name in its place. A body is written for the
@@ -59,9 +59,7 @@ class _GuidedFilter:
     def _inverse(self, eps: float) -> list[list[Value]]:
         """Of each window's covariance matrix plus `eps` I, by cofactors."""
         rr, rg, rb, gg, gb, bb = (
-            self._covariance(i, j) + (eps if i == j else 0.0)
-            for i in range(3)
-            for j in range(i, 3)
+            self._covariance(i, j) + (eps if i == j else 0.0) for i in range(3) for j in range(i, 3)
         )
         c_rr, c_rg, c_rb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
         c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
@@ -74,11 +72,10 @@ class _GuidedFilter:
 
 
 def mean_field(attributes: Mapping[str, Any], shape: tuple[int, int, int]) -> onnx.FunctionProto:
-    """``MeanField(scores [1, C, H, W], image [1, 3, H, W], spatial_weight, bilateral_weight,
-    compatibility [C, C])``.
+    """``MeanField(scores, image, spatial_weight, bilateral_weight, compatibility)``.
 
-    See `training.refiners.mean_field`. Pixels are rows in here, [N, C]: what is gathered and
-    scattered is then contiguous.
+    Shapes [1, C, H, W], [1, 3, H, W] and [C, C]; see `training.refiners.mean_field`. Pixels are
+    rows in here, [N, C]: what is gathered and scattered is then contiguous.
     """
     b = Body()
     names = ("scores", "image", "spatial_weight", "bilateral_weight", "compatibility")

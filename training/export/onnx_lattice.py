@@ -124,8 +124,11 @@ class OnnxLattice:
         return simplex.cumsum() - 1, order.take(start)
 
     def _transposed(self, slots: Value) -> Value:
-        """Blocks [BLOCK, D + 1] as [D + 1, BLOCK], gathered: ONNX Runtime's Transpose takes 25 times
-        as long for blocks this small, and before a product is fused to something slow."""
+        """Slots [blocks BLOCK, D + 1] as blocks of [D + 1, BLOCK].
+
+        By gathering: ONNX Runtime's Transpose takes 25 times as long for blocks this small, and
+        before a product it is fused to something slow.
+        """
         swapped = np.arange(BLOCK * self.axes).reshape(BLOCK, self.axes).T
         return slots.reshape(-1, swapped.size).take(swapped.ravel(), axis=1)
 

@@ -8,6 +8,8 @@ from typing import Any
 from training.refiners.code import CodeConfig, CodeRefiner, CodeState, Prepared
 from training.refiners.denoiser import DenoiserConfig, DenoiserRefiner
 from training.refiners.evidence import EvidenceBatch, PooledEvidence, pool_evidence
+from training.refiners.guided_crf import GuidedCrfConfig, GuidedCrfRefiner
+from training.refiners.mean_field import MeanFieldConfig, MeanFieldRefiner
 from training.refiners.protocol import GaussianPrior, Refiner, Scene
 
 __all__ = [
@@ -19,6 +21,10 @@ __all__ = [
     "DenoiserRefiner",
     "EvidenceBatch",
     "GaussianPrior",
+    "GuidedCrfConfig",
+    "GuidedCrfRefiner",
+    "MeanFieldConfig",
+    "MeanFieldRefiner",
     "PooledEvidence",
     "Prepared",
     "Refiner",
@@ -34,6 +40,8 @@ RefinerConfig = Any
 
 REFINERS: Mapping[str, tuple[type[RefinerConfig], Callable[..., Refiner[Any, Any]]]] = {
     CodeRefiner.name: (CodeConfig, CodeRefiner),
+    GuidedCrfRefiner.name: (GuidedCrfConfig, GuidedCrfRefiner),
+    MeanFieldRefiner.name: (MeanFieldConfig, MeanFieldRefiner),
     DenoiserRefiner.name: (DenoiserConfig, DenoiserRefiner),
 }
 """(config, refiner) by the refiner's name."""

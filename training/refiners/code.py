@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.refiners.evidence import PooledEvidence, pool_evidence
+from training.refiners.maps import mix, probabilities
 from training.refiners.protocol import GaussianPrior, Refiner, Scene
 from training.refiners.trust import EvidenceTrust
 
@@ -210,11 +211,11 @@ class CodeRefiner(Refiner[Prepared, CodeState]):
         """``B c``: change of the scores, float [B, C, h, w], of a code [B, K]. Linear in it."""
         parts = zip(self._coarse(prepared, code), prepared.resize, strict=True)
         maps = [rows @ (coarse @ columns) for coarse, (rows, columns) in parts]
-        return _mix(self.to_scores, torch.cat(maps, dim=1) * prepared.basis)
+        return mix(self.to_scores, torch.cat(maps, dim=1) * prepared.basis)
 
     def adjoint(self, prepared: Prepared, scores: Tensor) -> Tensor:
         """``B^T v``: code [B, K] of a map [B, C, h, w]; the exact transpose of `decode`."""
-        maps = _mix(self.to_scores.T, scores) * prepared.basis
+        maps = mix(self.to_scores.T, scores) * prepared.basis
         codes = []
         for part, fine in enumerate(maps.split(self.config.channels, dim=1)):
             rows, columns = prepared.resize[part]
@@ -222,7 +223,7 @@ class CodeRefiner(Refiner[Prepared, CodeState]):
             if self.config.global_size and part == 0:
                 codes.append(coarse.flatten(1) @ self.global_decoder.T)
             else:
-                codes.append(_mix(self.grid_decoder.T, coarse).flatten(1))
+                codes.append(mix(self.grid_decoder.T, coarse).flatten(1))
         return torch.cat(codes, dim=1)
 
     def _coarse(self, prepared: Prepared, code: Tensor) -> list[Tensor]:
@@ -234,7 +235,7 @@ class CodeRefiner(Refiner[Prepared, CodeState]):
         if self.config.grid_size:
             local = code[:, self.config.global_size :]
             cells = local.unflatten(1, (self.config.grid_size, *prepared.grid))
-            maps.append(_mix(self.grid_decoder, cells))
+            maps.append(mix(self.grid_decoder, cells))
         return maps
 
     def start(self, prepared: Prepared) -> CodeState:
@@ -356,17 +357,6 @@ def _covariance(probs: Tensor, change: Tensor) -> Tensor:
     """``(diag p - p p^T) v``: how probabilities follow scores, and cross-entropy's Hessian."""
     weighted = probs * change
     return weighted - probs * weighted.sum(dim=1, keepdim=True)
-
-
-def probabilities(scores: Tensor) -> Tensor:
-    """Softmax over the classes (dim 1), spelt out: ONNX Runtime transposes for a softmax there."""
-    odds = torch.exp(scores - scores.amax(dim=1, keepdim=True))
-    return odds / odds.sum(dim=1, keepdim=True)
-
-
-def _mix(matrix: Tensor, maps: Tensor) -> Tensor:
-    """Apply a matrix [out, in] to the channels of [B, in, h, w]."""
-    return (matrix @ maps.flatten(2)).unflatten(2, maps.shape[-2:])
 
 
 def _interpolation(source: int, target: int) -> Tensor:

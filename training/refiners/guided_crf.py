@@ -15,8 +15,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from training.filters import guided_filter
-from training.refiners.mean_field import Field, Kernel, mean_field_step, potts
-from training.refiners.protocol import OperatorRefiner, Scene, at_stride
+from training.refiners.mean_field import Field, FieldRefiner, Kernel, potts
+from training.refiners.protocol import Scene, at_stride
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class GuidedCrfConfig:
     stride: int = 4
 
 
-class GuidedCrfRefiner(OperatorRefiner[Field, Tensor]):
+class GuidedCrfRefiner(FieldRefiner):
     """Mean field with a colour guided filter (paper 001, section 5).
 
     Args:
@@ -74,15 +74,3 @@ class GuidedCrfRefiner(OperatorRefiner[Field, Tensor]):
         scores, guide, compatibility = operands
         carrier = guided_filter(guide, self.config.radius, self.config.eps, valid)
         return Field(scores, (Kernel(carrier),), compatibility)
-
-    def start(self, prepared: Field) -> Tensor:
-        """The unary scores."""
-        return prepared.unary
-
-    def step(self, prepared: Field, state: Tensor) -> Tensor:
-        """One parallel update."""
-        return mean_field_step(prepared, state)
-
-    def scores(self, prepared: Field, state: Tensor) -> Tensor:
-        """The state itself."""
-        return state

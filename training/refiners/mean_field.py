@@ -15,8 +15,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from training.filters import LinearFilter, lattice_filter
-from training.refiners.code import probabilities
+from training.filters import (
+    LinearFilter,
+    bilateral_features,
+    lattice_filter,
+    spatial_features,
+)
+from training.refiners.maps import mix, probabilities
 from training.refiners.protocol import OperatorRefiner, Scene, at_stride
 
 WEIGHTS = ("full", "class", "scalar")
@@ -62,9 +67,20 @@ def _message(kernel: Kernel, probs: Tensor) -> Tensor:
     return filtered if kernel.weight is None else mix(kernel.weight, filtered)
 
 
-def mix(matrix: Tensor, maps: Tensor) -> Tensor:
-    """Apply a matrix [C, C] to the classes of [B, C, h, w]."""
-    return (matrix @ maps.flatten(2)).unflatten(2, maps.shape[-2:])
+class FieldRefiner(OperatorRefiner[Field, Tensor]):
+    """A refiner whose steps are those of mean field; its state is the scores."""
+
+    def start(self, prepared: Field) -> Tensor:
+        """The unary scores."""
+        return prepared.unary
+
+    def step(self, prepared: Field, state: Tensor) -> Tensor:
+        """One parallel update."""
+        return mean_field_step(prepared, state)
+
+    def scores(self, prepared: Field, state: Tensor) -> Tensor:
+        """The state itself."""
+        return state
 
 
 def potts(classes: int) -> Tensor:
@@ -107,7 +123,7 @@ class MeanFieldConfig:
             raise ValueError(f"weights {self.weights!r}: use one of {', '.join(WEIGHTS)}")
 
 
-class MeanFieldRefiner(OperatorRefiner[Field, Tensor]):
+class MeanFieldRefiner(FieldRefiner):
     """A dense CRF with learned weights and compatibility (paper 002, CRF-RNN).
 
     Args:
@@ -160,32 +176,8 @@ class MeanFieldRefiner(OperatorRefiner[Field, Tensor]):
         """Build the two lattices."""
         scores, guide, spatial_weight, bilateral_weight, compatibility = operands
         attributes = self.attributes()
-        place = positions(guide)
-        looks = torch.cat([place / attributes["sxy"], guide / attributes["srgb"]], dim=1)
-        spatial = lattice_filter(place / attributes["sxy_spatial"], valid)
-        bilateral = lattice_filter(looks, valid)
+        spatial = lattice_filter(spatial_features(guide, attributes["sxy_spatial"]), valid)
+        features = bilateral_features(guide, attributes["sxy"], attributes["srgb"])
+        bilateral = lattice_filter(features, valid)
         kernels = (Kernel(spatial, spatial_weight), Kernel(bilateral, bilateral_weight))
         return Field(scores, kernels, compatibility)
-
-    def start(self, prepared: Field) -> Tensor:
-        """The unary scores."""
-        return prepared.unary
-
-    def step(self, prepared: Field, state: Tensor) -> Tensor:
-        """One parallel update."""
-        return mean_field_step(prepared, state)
-
-    def scores(self, prepared: Field, state: Tensor) -> Tensor:
-        """The state itself."""
-        return state
-
-
-def positions(maps: Tensor) -> Tensor:
-    """Column and row of every pixel of maps [B, D, h, w]: float [B, 2, h, w]."""
-    height, width = maps.shape[-2:]
-    rows, columns = torch.meshgrid(
-        torch.arange(height, device=maps.device),
-        torch.arange(width, device=maps.device),
-        indexing="ij",
-    )
-    return torch.stack([columns, rows]).to(maps).expand(len(maps), 2, height, width)
