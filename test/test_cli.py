@@ -13,16 +13,22 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from simulated_gpu import SimulatedGpu, SimulatedTensorRT
 from tiny_bundle import color_image, write_tiny_bundle
 from tiny_datasets import write_cityscapes, write_voc
 
 from seg_perception.classes import CAMVID_CLASSES
-from seg_perception.cli import FAILED, INTERRUPTED, OK, main
+from seg_perception.cli import FAILED, INTERRUPTED, OK, build_engine, main
 from seg_perception.cli.parser import build_parser
 from seg_perception.datasets.catalogue import CITYSCAPES_CLASSES
+from seg_perception.errors import RunnerError
+from seg_perception.runtime.bundle import Bundle
+from seg_perception.runtime.engine_cache import EngineCache
+from seg_perception.runtime.tensorrt_open import EngineOptions, open_on
+from seg_perception.runtime.tensorrt_runner import TensorRTRunner
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("demo", "evaluate", "make-bag", "replay", "inspect")
+COMMANDS = ("demo", "evaluate", "make-bag", "replay", "inspect", "build-engine")
 ROAD, SIDEWALK, BUILDING = 3, 4, 1
 N_IMAGES = 3
 
@@ -207,6 +213,41 @@ def test_inspect_refuses_a_changed_model(
         model.write(b"\0")
     assert main(["inspect", str(bundle)]) == FAILED
     assert "model.onnx is corrupt or was changed" in complaint(capsys)
+
+
+def test_an_engine_is_built_tested_and_measured(
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gpu = SimulatedGpu()
+    tensorrt = SimulatedTensorRT(gpu)
+
+    def opened(bundle: Bundle, options: EngineOptions) -> TensorRTRunner:
+        return open_on(bundle, gpu, tensorrt, EngineCache(tmp_path / "cache"), options, "")
+
+    monkeypatch.setattr(build_engine, "open_tensorrt", opened)
+    arguments = ["--precision", "fp32", "--workspace", "256"]
+    assert main(["build-engine", str(bundle), *arguments]) == OK
+    said = capsys.readouterr()
+    assert said.err.count("building the engine: Tactic selection") == 1
+    ready, speed = said.out.replace("\n", " ").split("a frame takes ")
+    assert "TensorRT 10.3.0 on Simulated GPU (sm_87), fp32" in ready
+    assert float(speed.split(" ms")[0]) > 0
+    assert tensorrt.options[0].workspace_bytes == 256 << 20
+    assert gpu.closed
+
+
+def test_an_engine_needs_a_driver(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(bundle: Bundle, options: EngineOptions) -> TensorRTRunner:
+        raise RunnerError("no NVIDIA driver: install it")
+
+    monkeypatch.setattr(build_engine, "open_tensorrt", refused)
+    assert main(["build-engine", str(bundle)]) == FAILED
+    assert "no NVIDIA driver: install it" in complaint(capsys)
 
 
 def test_ctrl_c(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The command `seg-perception`: demo, evaluate, make-bag, replay, inspect.
+"""The command `seg-perception`: demo, evaluate, make-bag, replay, inspect, build-engine.
 
 Every command is a module of this package with a function `run`, imported only when it is asked
 for: `evaluate` and `inspect` work without ROS.

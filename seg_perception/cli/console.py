@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 out = Console()
 err = Console(stderr=True)
@@ -22,6 +29,27 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     ) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def engine_bar() -> Iterator[Callable[[str, int, int], bool]]:
+    """Progress of an engine's build, phase by phase; nothing is shown before it is called."""
+    columns = (TextColumn("building the engine: {task.description}"), BarColumn())
+    hidden = not err.is_terminal
+    with Progress(
+        *columns, MofNCompleteColumn(), console=err, transient=True, disable=hidden
+    ) as all_:
+        tasks: dict[str, TaskID] = {}
+
+        def show(phase: str, done: int, total: int) -> bool:
+            if phase not in tasks:
+                tasks[phase] = all_.add_task(phase)
+                if hidden:  # a log file wants a line for each phase, and no bars
+                    err.print(f"building the engine: {phase}", markup=False, highlight=False)
+            all_.update(tasks[phase], completed=done, total=total)
+            return True
+
+        yield show
 
 
 def complain(message: str) -> None:

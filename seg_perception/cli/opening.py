@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from seg_perception.cli.console import engine_bar
 from seg_perception.datasets import Dataset, open_dataset
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.runner import Runner, open_runner
@@ -34,7 +35,8 @@ def runner_of(args: argparse.Namespace, bundle: Bundle) -> Iterator[Runner]:
     Raises:
         RunnerError: there is no such runner here.
     """
-    runner = open_runner(bundle, args.runner, threads=args.threads)
+    with engine_bar() as progress:
+        runner = open_runner(bundle, args.runner, threads=args.threads, progress=progress)
     try:
         yield runner
     finally:

@@ -29,7 +29,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"seg-perception COMMAND --help tells more. {EPILOG}",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_evaluate, _add_make_bag, _add_replay, _add_inspect):
+    for add in (
+        _add_demo,
+        _add_evaluate,
+        _add_make_bag,
+        _add_replay,
+        _add_inspect,
+        _add_build_engine,
+    ):
         add(commands)
     return parser
 
@@ -226,6 +233,36 @@ def _add_inspect(commands: Any) -> None:
     _add_runner_options(parser)
 
 
+def _add_build_engine(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "build-engine",
+        "build a bundle's TensorRT engine for this GPU, test it and keep it",
+        "Takes minutes, once for each bundle, GPU and TensorRT version. The node does the same at\n"
+        "its first start; it takes the engine that was built last. Engines are kept in\n"
+        "$XDG_CACHE_HOME/seg_perception, by default ~/.cache/seg_perception.\n",
+    )
+    parser.add_argument(
+        "bundle", type=Path, metavar="BUNDLE", help="the folder of the model bundle"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp16", "fp32"),
+        default="fp16",
+        help="of the network; the solve for the code is always fp32 (default: fp16)",
+    )
+    parser.add_argument(
+        "--workspace",
+        type=_positive,
+        default=1024,
+        metavar="MIB",
+        help="GPU memory that one layer may use while it runs (default: 1024)",
+    )
+    parser.add_argument(
+        "--build-only", action="store_true", help="do not measure the time of a frame"
+    )
+
+
 def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
@@ -251,7 +288,10 @@ def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_runner_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--runner", default="auto", metavar="KIND", help="auto, onnx or onnx_cuda (default: auto)"
+        "--runner",
+        default="auto",
+        metavar="KIND",
+        help="auto, tensorrt, onnx or onnx_cuda (default: auto)",
     )
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="CPU threads (default: one per core)"

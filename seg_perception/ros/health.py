@@ -14,19 +14,20 @@ from seg_perception.ros.session import Session
 Verdict = tuple[bytes, str]
 
 
-def judge_idle(node: Node, state: str, failure: str) -> Verdict:
+def judge_idle(node: Node, state: str, failure: str, loading: str = "") -> Verdict:
     """Of a node that is not active.
 
     Args:
         node: whose name stands in the advice.
         state: lifecycle state.
         failure: why the last transition failed; empty if it did not.
+        loading: how far the model is loaded, if that takes long.
     """
     name = node.get_fully_qualified_name()
     if failure:
         return ERROR, f"{state}: {failure}"
     if state == "configuring":
-        return OK, "loading the model"
+        return OK, loading or "loading the model"
     if state == "finalized":
         return WARN, "shut down: start the node again"
     step = "configure" if state == "unconfigured" else "activate"

@@ -68,6 +68,7 @@ class SegmentationNode(LifecycleNode):
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._state = "unconfigured"
         self._failure = ""
+        self._loading = ""
         self._session: Session | None = None
         self._settings = declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -90,7 +91,7 @@ class SegmentationNode(LifecycleNode):
         """Load the model and make the topics of answers."""
         self._enter("configuring")
         try:
-            self._session = Session(self, self._settings)
+            self._session = Session(self, self._settings, self._on_build)
         except Exception as error:  # whatever a runtime raises, the node must live to tell it
             return self._fail("unconfigured", error)
         runner = self._session.runner
@@ -138,7 +139,7 @@ class SegmentationNode(LifecycleNode):
         session = self._session
         inputs = session.inputs if session is not None else None
         if session is None or inputs is None:
-            level, message = judge_idle(self, self._state, self._failure)
+            level, message = judge_idle(self, self._state, self._failure, self._loading)
         else:
             level, message = judge_active(self, session, inputs, self._settings.image_timeout)
         name = self.get_fully_qualified_name().lstrip("/")
@@ -166,8 +167,12 @@ class SegmentationNode(LifecycleNode):
             self.trigger_activate()
 
     def _enter(self, state: str) -> None:
-        self._state, self._failure = state, ""
+        self._state, self._failure, self._loading = state, "", ""
         self.publish_diagnostics()
+
+    def _on_build(self, phase: str, done: int, total: int) -> bool:
+        self._loading = f"building the engine: {phase}, {done} of {total}"
+        return bool(self.context.ok())
 
     def _fail(self, state: str, error: Exception) -> TransitionCallbackReturn:
         if isinstance(error, SegPerceptionError):

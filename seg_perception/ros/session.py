@@ -15,6 +15,7 @@ from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.share import share_path
 from seg_perception.runtime.bundle import check_bundle, load_bundle
+from seg_perception.runtime.engine_cache import Progress
 from seg_perception.runtime.runner import Runner, open_runner
 
 LATENCY_LIMIT_MS = 60_000.0
@@ -31,6 +32,7 @@ class Session:
     Args:
         node: for which topics are made.
         settings: of its parameters.
+        progress: told of the build of an engine, which takes minutes.
 
     Attributes:
         runner: what answers, with its bundle.
@@ -41,9 +43,9 @@ class Session:
         SegPerceptionError: the bundle cannot be loaded, or does not pass its self-test.
     """
 
-    def __init__(self, node: LifecycleNode, settings: Settings) -> None:
+    def __init__(self, node: LifecycleNode, settings: Settings, progress: Progress) -> None:
         self._node = node
-        self.runner = _open(settings)
+        self.runner = _open(settings, progress)
         self.journal = Journal()
         self.inputs: Inputs | None = None
         self._perceiver = Perceiver(self.runner)
@@ -153,12 +155,13 @@ class Session:
         return names.get(label, str(label))
 
 
-def _open(settings: Settings) -> Runner:
+def _open(settings: Settings, progress: Progress) -> Runner:
     bundle = load_bundle(settings.bundle or share_path("models/default"))
-    runner = open_runner(bundle, settings.runner, threads=settings.threads or None)
+    threads = settings.threads or None
+    runner = open_runner(bundle, settings.runner, threads=threads, progress=progress)
     try:
         if settings.self_test:
-            check_bundle(bundle, runner)
+            check_bundle(bundle, runner, bundle.manifest.default_outputs)
     except BaseException:
         runner.close()
         raise

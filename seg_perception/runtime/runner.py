@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from seg_perception.errors import RunnerError
 from seg_perception.runtime.bundle import Bundle
+from seg_perception.runtime.engine_cache import Progress
 
-RUNNER_KINDS = ("auto", "onnx", "onnx_cuda")
+RUNNER_KINDS = ("auto", "tensorrt", "onnx", "onnx_cuda")
 
 
 class Runner(Protocol):
@@ -48,13 +51,21 @@ class Runner(Protocol):
         """Release the model; idempotent. `run` raises `RunnerError` from now on."""
 
 
-def open_runner(bundle: Bundle, kind: str = "auto", *, threads: int | None = None) -> Runner:
+def open_runner(
+    bundle: Bundle,
+    kind: str = "auto",
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Runner:
     """Open a bundle in the runtime of this kind, or in the best one that is here.
 
     Args:
         bundle: what to run.
-        kind: one of `RUNNER_KINDS`; "auto" takes ONNX Runtime with CUDA where that is installed.
+        kind: one of `RUNNER_KINDS`; "auto" takes TensorRT, ONNX Runtime with CUDA, or ONNX Runtime
+            on the CPU: the first that works here. `Runner.reason` says why not the ones before.
         threads: CPU threads of one execution, default one for each core.
+        progress: told of the build of an engine, which takes minutes.
 
     Raises:
         RunnerError: no such kind, or that runtime cannot run here.
@@ -62,16 +73,33 @@ def open_runner(bundle: Bundle, kind: str = "auto", *, threads: int | None = Non
     """
     if kind not in RUNNER_KINDS:
         raise RunnerError(f"unknown runner {kind!r}: use one of {', '.join(RUNNER_KINDS)}")
+    why = f"{kind!r} was asked for"
+    if kind == "tensorrt":
+        return _open_tensorrt(bundle, progress, why)
+    if kind != "auto":
+        cuda = kind == "onnx_cuda"
+        runner: Runner = _onnx().OnnxRunner(bundle, cuda=cuda, threads=threads, reason=why)
+        return runner
     try:
-        # Only here: a vehicle with another runtime needs no ONNX Runtime.
-        from seg_perception.runtime.onnx_runner import OnnxRunner, open_best
+        return _open_tensorrt(bundle, progress, "the fastest runtime that is here")
+    except Exception as error:  # whatever it is, "auto" goes on with the next
+        best: Runner = _onnx().open_best(bundle, threads=threads)
+        best.reason = f"{best.reason}; no TensorRT: {error}"
+        return best
+
+
+def _open_tensorrt(bundle: Bundle, progress: Progress | None, why: str) -> Runner:
+    # Only here, as ONNX Runtime below: a vehicle needs one of the two.
+    from seg_perception.runtime.tensorrt_open import EngineOptions, open_tensorrt, untold
+
+    return open_tensorrt(bundle, EngineOptions(progress=progress or untold), why=why)
+
+
+def _onnx() -> ModuleType:
+    try:
+        return import_module("seg_perception.runtime.onnx_runner")
     except ImportError as error:
         raise RunnerError(
             f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime "
             "(onnxruntime-gpu for CUDA)"
         ) from None
-    if kind == "auto":
-        return open_best(bundle, threads=threads)
-    return OnnxRunner(
-        bundle, cuda=kind == "onnx_cuda", threads=threads, reason=f"{kind!r} was asked for"
-    )

@@ -29,6 +29,8 @@ from seg_perception.ros.diagnostics import ERROR, OK, WARN
 from seg_perception.ros.messages import from_array, to_label_map
 from seg_perception.ros.node import SegmentationNode, spinning
 from seg_perception.runtime.bundle import Bundle, load_bundle
+from seg_perception.runtime.engine_cache import Progress
+from seg_perception.runtime.runner import Runner
 
 pytestmark = pytest.mark.ros
 
@@ -232,6 +234,28 @@ def test_loading_blocks_no_service(
     go_on.set()
     loader.join()
     assert client.state() == "inactive"
+
+
+def test_the_build_of_an_engine_is_told(
+    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    real = session.open_runner
+
+    def building(bundle: Bundle, kind: str, *, threads: int | None, progress: Progress) -> Runner:
+        assert progress("Tactic selection", 3, 40)
+        go_on.wait(30.0)
+        return real(bundle, kind, threads=threads)
+
+    monkeypatch.setattr(session, "open_runner", building)
+    loader = threading.Thread(target=lambda: client.transit(Transition.TRANSITION_CONFIGURE))
+    loader.start()
+    said = "building the engine: Tactic selection, 3 of 40"
+    client.wait_for_report(lambda report: report.message == said, "the progress")
+    go_on.set()
+    loader.join()
+    report = client.wait_for_report(lambda report: report.state == "inactive", "the model")
+    assert "building" not in report.message
 
 
 def test_activation_that_fails_says_why_and_can_be_repeated(
