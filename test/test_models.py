@@ -36,7 +36,7 @@ def runner(bundle: Bundle) -> Iterator[Runner]:
 @pytest.fixture(scope="module")
 def samples() -> list[Sample]:
     street = open_dataset("street", None, "val", frames=40, seed=7)
-    return [street[index] for index in range(0, 40, 10)]
+    return [street[index] for index in range(0, 40, 5)]
 
 
 def scored(
