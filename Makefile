@@ -24,7 +24,7 @@ LOCK := $(VENV)/constraints.txt
 PIP   = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # What the installed package copies; Python sources are installed in editable form.
-SHIPPED := setup.py setup.cfg package.xml pyproject.toml $(shell find launch config models resource -type f 2>/dev/null)
+SHIPPED := setup.py setup.cfg package.xml pyproject.toml $(shell find launch config models resource seg_perception/filters/native -type f 2>/dev/null)
 
 .PHONY: help demo test lint format bench lock clean
 .DELETE_ON_ERROR:

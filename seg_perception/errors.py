@@ -19,6 +19,10 @@ class EvidenceError(SegPerceptionError):
     """Evidence is not a valid set-valued label map."""
 
 
+class FilterError(SegPerceptionError):
+    """A filter was given arrays or parameters that it does not take."""
+
+
 class MessageError(SegPerceptionError):
     """A ROS message cannot be read as the array it claims to be."""
 

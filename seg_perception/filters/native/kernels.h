@@ -1,0 +1,107 @@
+// The arithmetic of the filters, compiled once for every instruction set (isa_*.cpp) and chosen at
+// run time. Everything is float32. "Rows" are channel-last: one pixel's or vertex's channels, padded
+// with zeros to whole blocks of kBlock.
+#pragma once
+
+#include <cstdint>
+
+namespace segf {
+
+constexpr int kBlock = 8;        // channels in a block
+constexpr int kLanes = 16;       // pixels whose simplices are found at once
+constexpr int kMaxDims = 6;      // features of a pixel
+constexpr int kMaxBlocks = 128;  // 1024 classes
+constexpr float kNever = -1e30f; // score of the channels that only fill a block up
+
+inline int blocks_of(int channels) { return (channels + kBlock - 1) / kBlock; }
+
+// Where kLanes points lie in the lattice of dims + 1 axes.
+struct Simplices {
+  int32_t quotient[kMaxDims + 1][kLanes];  // of the vertex of remainder 0, each axis
+  int32_t rank[kMaxDims + 1][kLanes];
+  float weight[kMaxDims + 1][kLanes];  // barycentric coordinates
+};
+
+// One lattice as a pixel pass sees it. Pixels with before == 0 are not in it.
+struct Points {
+  int corners;             // dims + 1
+  const uint32_t* vertex;  // [N][corners]
+  const float* weight;     // [N][corners]
+  const float* before;     // [N], factor before the kernel
+  const float* after;      // [N], factor after it
+};
+
+// A term of the mean field: the lattice, where its messages are read and where the next are summed.
+struct Term {
+  Points points;
+  float scale;
+  const float* values;  // [M][blocks], blurred; null = no message yet
+  float* sums;          // [M][blocks]; null = nobody will read them
+};
+
+// What one fused pixel pass needs: slice -> compatibility -> softmax -> splat.
+struct Pass {
+  long first, last;            // pixels
+  long n_pixels;
+  int channels, blocks;
+  const float* unary;          // rows [N][blocks]
+  const float* compatibility;  // rows [channels][blocks] of its transpose; null = Potts
+  const Term* terms;
+  int n_terms;
+  float* scores;  // [channels][N] planar; null = not the last pass
+};
+
+// One colour guided filter of a plane, see guided.cpp.
+struct GuidedPlan {
+  int height, width, radius;
+  const float* guide;    // [3][N]
+  const float* mean;     // [3][N]
+  const float* inverse;  // [6][N]: rr rg rb gg gb bb
+  const float* before;   // [N]
+  const float* after;    // [N]
+};
+
+struct Kernels {
+  const char* name;
+  void (*simplices)(const float* features, int dims, Simplices* out);  // features [dims][kLanes]
+  // Planar [channels][N] -> rows, times `before` where given; false if a number is not finite.
+  bool (*to_rows)(const float* planar, long n_pixels, long first, long last, int channels,
+                  float padding, const float* before, float* rows);
+  void (*splat)(const Points& points, long first, long last, int blocks, const float* rows,
+                float* sums);
+  void (*slice)(const Points& points, long first, long last, long n_pixels, int channels,
+                const float* values, float* planar);
+  void (*blur)(const uint32_t* lower, const uint32_t* upper, long first, long last, int blocks,
+               const float* from, float* to);
+  void (*pass)(const Pass& pass);
+  // y = F x of one plane; `scratch` holds guided_scratch floats.
+  void (*guided)(const GuidedPlan& plan, const float* x, float* y, float* scratch);
+  void (*box)(int height, int width, int radius, const float* before, const float* after,
+              const float* x, float* y, float* scratch);
+  // Means and inverse covariances of the guide's windows.
+  void (*guided_statistics)(int height, int width, int radius, float eps, const float* guide,
+                            const float* before, const float* after, float* mean, float* inverse,
+                            float* scratch);
+  // q = softmax(u + weight f) over channels of planes [C][N], pixels first..last; f may be null.
+  void (*softmax)(const float* unary, const float* filtered, float weight, long n_pixels,
+                  int channels, long first, long last, float* probs, float* scores);
+};
+
+// One padded row, and column sums and results of up to nine planes.
+inline long box_scratch(int width, int radius) { return 19L * width + 4L * radius + 64; }
+inline long guided_scratch(int height, int width, int radius) {
+  return 4L * height * width + box_scratch(width, radius);
+}
+
+extern const Kernels kBaseline;
+#if defined(__x86_64__)
+extern const Kernels kAvx2;
+extern const Kernels kAvx512;
+#endif
+
+// The best that this processor runs, or the one that was selected.
+const Kernels& kernels();
+// Chooses by name ("baseline", "avx2", "avx512"); false if this processor does not run it.
+bool select_kernels(const char* name);
+
+}  // namespace segf

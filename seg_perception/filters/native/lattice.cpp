@@ -1,0 +1,300 @@
+#include "lattice.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "pool.h"
+
+namespace segf {
+namespace {
+
+constexpr int kRemainderBits = 3;  // remainders 0 ... kMaxDims
+constexpr long kSmallImage = 4096; // pixels below which threads cost more than they give
+constexpr int kMostParts = 16;     // each holds a copy of the vertices
+
+inline uint64_t hash_of(uint64_t key) {
+  key *= 0x9E3779B97F4A7C15ull;
+  return key ^ (key >> 29);
+}
+
+// Adds to `slots` (a power of two) where keys live. Open addressing, linear probing.
+class Slots {
+ public:
+  explicit Slots(std::size_t expected) { allocate(expected); }
+
+  // The number of `key`, which becomes `fresh` if it was not there. Keys are never 0.
+  uint32_t find_or_add(uint64_t key, uint32_t fresh) {
+    std::size_t at = hash_of(key) & mask_;
+    while (keys_[at] != key) {
+      if (keys_[at] == 0) {
+        keys_[at] = key;
+        numbers_[at] = fresh;
+        return fresh;
+      }
+      at = (at + 1) & mask_;
+    }
+    return numbers_[at];
+  }
+
+  uint32_t find(uint64_t key) const {  // 0 = none
+    std::size_t at = hash_of(key) & mask_;
+    while (keys_[at] != key) {
+      if (keys_[at] == 0) return 0;
+      at = (at + 1) & mask_;
+    }
+    return numbers_[at];
+  }
+
+  bool full(std::size_t count) const { return 2 * count > mask_; }
+
+  void grow(const std::vector<uint64_t>& keys) {
+    allocate(2 * (mask_ + 1));
+    for (std::size_t i = 0; i < keys.size(); ++i) find_or_add(keys[i], uint32_t(i));
+  }
+
+ private:
+  void allocate(std::size_t expected) {
+    std::size_t size = 1024;
+    while (size < 2 * expected) size *= 2;
+    mask_ = size - 1;
+    keys_ = Array<uint64_t>(size);
+    numbers_ = Array<uint32_t>(size);
+    keys_.clear();
+  }
+
+  std::size_t mask_ = 0;
+  Array<uint64_t> keys_;
+  Array<uint32_t> numbers_;
+};
+
+// Features of kLanes pixels from `first` on; those behind the last pixel repeat it.
+void load_features(const Features& f, long first, long n_pixels, float* out) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const long pixel = std::min(first + lane, n_pixels - 1);
+    if (f.planes) {
+      for (int d = 0; d < f.dims; ++d) out[d * kLanes + lane] = f.planes[d * n_pixels + pixel];
+      continue;
+    }
+    out[lane] = float(pixel % f.width) / f.sxy;
+    out[kLanes + lane] = float(pixel / f.width) / f.sxy;
+    for (int d = 2; d < f.dims; ++d) {
+      out[d * kLanes + lane] = float(f.image[3 * pixel + d - 2]) / f.srgb;
+    }
+  }
+}
+
+}  // namespace
+
+int parts_for(long n_pixels) {
+  return n_pixels < kSmallImage ? 1 : std::min(Pool::instance().size(), kMostParts);
+}
+
+// The vertices that one part of the image has found, in order of appearance. Number 0 is "none".
+struct Lattice::Table {
+  std::vector<uint64_t> keys{0};
+  Slots slots{1 << 14};
+  bool too_far = false;
+
+  uint32_t number(uint64_t key) {
+    const uint32_t fresh = uint32_t(keys.size());
+    const uint32_t found = slots.find_or_add(key, fresh);
+    if (found == fresh) {
+      keys.push_back(key);
+      if (slots.full(keys.size())) slots.grow(keys);
+    }
+    return found;
+  }
+};
+
+Lattice::Lattice(const Features& features, const uint8_t* valid, bool symmetric)
+    : axes_(features.dims + 1),
+      bits_((64 - kRemainderBits) / features.dims),
+      n_(long(features.height) * features.width) {
+  vertex_ = Array<uint32_t>(n_ * axes_);
+  weight_ = Array<float>(n_ * axes_);
+  const int parts = parts_for(n_);
+  std::vector<Table> tables(parts);
+  Pool::instance().run(parts, [&](int part) {
+    const Share share(n_, part, parts);
+    find_simplices(features, valid, tables[part], share.first, share.last);
+  });
+  for (const Table& table : tables) {
+    if (table.too_far) throw TooFar();
+  }
+  join(tables);
+  link(tables[0]);
+  normalise(valid, symmetric);
+}
+
+void Lattice::find_simplices(const Features& features, const uint8_t* valid, Table& table,
+                             long first, long last) {
+  float block[kMaxDims * kLanes];
+  Simplices found;
+  for (long start = first; start < last; start += kLanes) {
+    load_features(features, start, n_, block);
+    kernels().simplices(block, features.dims, &found);
+    const int n = int(std::min<long>(kLanes, last - start));
+    for (int lane = 0; lane < n; ++lane) {
+      if (!valid || valid[start + lane]) enter(found, lane, start + lane, table);
+      else leave_out(start + lane);
+    }
+  }
+}
+
+void Lattice::leave_out(long pixel) {
+  std::fill_n(&vertex_[pixel * axes_], axes_, 0u);
+  std::fill_n(&weight_[pixel * axes_], axes_, 0.0f);
+}
+
+// Vertex r + 1 of a simplex differs from vertex r by one step down in the coordinate of one rank.
+void Lattice::enter(const Simplices& found, int lane, long pixel, Table& table) {
+  const int dims = axes_ - 1;
+  const int64_t middle = int64_t(1) << (bits_ - 1);
+  uint64_t key = 0, unit_of_rank[kMaxDims + 1];
+  for (int i = 0; i < dims; ++i) {
+    const int64_t biased = found.quotient[i][lane] + middle;
+    if (biased < 2 || biased >= 2 * middle - 2) table.too_far = true;
+    key |= uint64_t(biased) << (kRemainderBits + i * bits_);
+    unit_of_rank[found.rank[i][lane]] = uint64_t(1) << (kRemainderBits + i * bits_);
+  }
+  unit_of_rank[found.rank[dims][lane]] = 0;  // the last coordinate is implied by the others
+  for (int r = 0; r < axes_; ++r) {
+    if (r) key += 1 - unit_of_rank[axes_ - r];
+    vertex_[pixel * axes_ + r] = table.number(key);
+    weight_[pixel * axes_ + r] = found.weight[r][lane];
+  }
+}
+
+// One numbering for the vertices of all parts.
+void Lattice::join(std::vector<Table>& tables) {
+  Table& all = tables[0];
+  std::vector<std::vector<uint32_t>> numbers(tables.size());
+  for (std::size_t t = 1; t < tables.size(); ++t) {
+    numbers[t].assign(tables[t].keys.size(), 0);
+    for (std::size_t i = 1; i < tables[t].keys.size(); ++i) {
+      numbers[t][i] = all.number(tables[t].keys[i]);
+    }
+  }
+  const int parts = int(tables.size());
+  Pool::instance().run(parts - 1, [&](int before) {
+    const int part = before + 1;
+    const Share share(n_, part, parts);
+    for (long i = share.first * axes_; i < share.last * axes_; ++i) {
+      vertex_[i] = numbers[part][vertex_[i]];
+    }
+  });
+  m_ = long(all.keys.size());
+}
+
+// Every vertex's two neighbours along every axis. One step down an axis takes its coordinate up by
+// dims and all others down by 1; the two directions are inverse, so that one search finds both.
+void Lattice::link(const Table& all) {
+  lower_ = Array<uint32_t>(m_ * axes_);
+  upper_ = Array<uint32_t>(m_ * axes_);
+  upper_.clear();
+  const int dims = axes_ - 1;
+  uint64_t every = 0;
+  for (int i = 0; i < dims; ++i) every += uint64_t(1) << (kRemainderBits + i * bits_);
+  const int parts = parts_for(n_);
+  Pool::instance().run(parts, [&](int part) {
+    const Share share(m_ - 1, part, parts);
+    for (long i = share.first + 1; i <= share.last; ++i) {
+      const uint64_t key = all.keys[i];
+      const bool wraps = (key & ((1 << kRemainderBits) - 1)) == 0;
+      const uint64_t base = wraps ? key - every + dims : key - 1;
+      for (int axis = 0; axis < axes_; ++axis) {
+        const uint64_t unit = axis < dims ? uint64_t(1) << (kRemainderBits + axis * bits_) : 0;
+        const uint32_t other = all.slots.find(base + unit);
+        lower_[axis * m_ + i] = other;
+        if (other) upper_[axis * m_ + other] = uint32_t(i);
+      }
+    }
+  });
+  for (int axis = 0; axis < axes_; ++axis) lower_[axis * m_] = 0;
+}
+
+void Lattice::normalise(const uint8_t* valid, bool symmetric) {
+  before_ = Array<float>(n_);
+  after_ = Array<float>(n_);
+  for (long i = 0; i < n_; ++i) before_[i] = after_[i] = !valid || valid[i] ? 1.0f : 0.0f;
+  Array<float> norm(n_);
+  apply(before_.data(), norm.data(), 1, false);
+  for (long i = 0; i < n_; ++i) {
+    if (before_[i] == 0.0f) continue;
+    after_[i] = symmetric ? 1.0f / std::sqrt(norm[i]) : 1.0f / norm[i];
+    if (symmetric) before_[i] = after_[i];
+  }
+}
+
+Points Lattice::points() const {
+  return {axes_, vertex_.data(), weight_.data(), before_.data(), after_.data()};
+}
+
+void Lattice::apply(const float* x, float* y, int channels, bool transposed) const {
+  constexpr int kAtOnce = 4 * kBlock;  // channels
+  const int parts = parts_for(n_);
+  Points points = this->points();
+  if (transposed) std::swap(points.before, points.after);
+  for (int c = 0; c < channels; c += kAtOnce) {
+    const int now = std::min(kAtOnce, channels - c), blocks = blocks_of(now);
+    Exchange exchange(*this, blocks, parts);
+    Pool::instance().run(parts, [&](int part) {
+      constexpr long kStrip = 256;
+      Array<float> rows(kStrip * blocks * kBlock);
+      const Share share(n_, part, parts);
+      for (long first = share.first; first < share.last; first += kStrip) {
+        const long last = std::min(first + kStrip, share.last);
+        kernels().to_rows(x + c * n_, n_, first, last, now, 0.0f, nullptr,
+                          rows.data() - first * blocks * kBlock);
+        kernels().splat(points, first, last, blocks, rows.data(), exchange.sums(part));
+      }
+    });
+    exchange.blur(transposed);
+    Pool::instance().run(parts, [&](int part) {
+      const Share share(n_, part, parts);
+      kernels().slice(points, share.first, share.last, n_, now, exchange.blurred(), y + c * n_);
+    });
+  }
+}
+
+Exchange::Exchange(const Lattice& lattice, int blocks, int parts)
+    : lattice_(lattice), blocks_(blocks) {
+  const std::size_t size = std::size_t(lattice.m_) * blocks * kBlock;
+  for (int part = 0; part < parts; ++part) {
+    sums_.emplace_back(size);
+    sums_.back().clear();
+  }
+  first_ = Array<float>(size);
+  second_ = Array<float>(size);
+}
+
+void Exchange::blur(bool reverse) {
+  const int parts = int(sums_.size()), axes = lattice_.axes_;
+  const long m = lattice_.m_, width = long(blocks_) * kBlock;
+  Pool& pool = Pool::instance();
+  pool.run(parts, [&](int part) {
+    const Share share(m * width, part, parts);
+    float* total = first_.data();
+    std::copy(sums_[0].data() + share.first, sums_[0].data() + share.last, total + share.first);
+    for (int k = 1; k < parts; ++k) {
+      const float* more = sums_[k].data();
+      for (long i = share.first; i < share.last; ++i) total[i] += more[i];
+    }
+    for (int k = 0; k < parts; ++k) {
+      std::fill(sums_[k].data() + share.first, sums_[k].data() + share.last, 0.0f);
+    }
+  });
+  float *from = first_.data(), *to = second_.data();
+  for (int step = 0; step < axes; ++step) {
+    const long axis = reverse ? axes - 1 - step : step;
+    pool.run(parts, [&](int part) {
+      const Share share(m, part, parts);
+      kernels().blur(&lattice_.lower_[axis * m], &lattice_.upper_[axis * m], share.first,
+                     share.last, blocks_, from, to);
+    });
+    std::swap(from, to);
+  }
+  from_ = from;
+}
+
+}  // namespace segf
