@@ -10,6 +10,9 @@ from pathlib import Path
 # One thread each: the machines are small, and results must not depend on how many cores there are.
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_pool, "1")
+# Triton decides when a kernel is defined whether it will be interpreted. TRITON_INTERPRET=0 runs
+# the kernels' tests on a GPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 # A private domain keeps the nodes of other sessions out. Above 101, Linux may have lent the ports.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"

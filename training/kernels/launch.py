@@ -1,0 +1,99 @@
+"""Run a program of docs/kernels.md on torch tensors: on a GPU, or in Triton's interpreter.
+
+It walks through the very plan that the vehicle's plugins walk through, with kernels that Triton
+compiles here and now instead of ahead of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from seg_perception.runtime.kernel_programs import MEMSET, Number, Plan, Program, evaluate, plan
+from training.kernels.programs import programs
+from training.kernels.sources import Source, kernel_sources
+
+
+def run_program(
+    name: str,
+    inputs: Mapping[str, Tensor],
+    attributes: Mapping[str, Number],
+    storage: str = "float32",
+) -> dict[str, Tensor]:
+    """Run one program.
+
+    Args:
+        name: `GuidedCrf`, `MeanField`, `Describe` or `NormaliseImage`.
+        inputs: by name, without the batch, contiguous, on one device.
+        attributes: see docs/kernels.md.
+        storage: dtype of the large intermediate arrays.
+
+    Returns:
+        The program's outputs by name.
+
+    Raises:
+        BundleError: inputs or attributes do not fit the program.
+    """
+    first = next(iter(inputs.values()))
+    sources, program = _compiled(first.shape[0] if name != "NormaliseImage" else 1, storage, name)
+    shapes = {key: tuple(value.shape) for key, value in inputs.items()}
+    made = plan(program, shapes, attributes)
+    arrays = {key: value.contiguous() for key, value in inputs.items()}
+    outputs = _outputs(program, shapes, attributes, first.device)
+    workspace = torch.empty(made.workspace_bytes, dtype=torch.uint8, device=first.device)
+    arrays |= outputs | _scratch(program, made, workspace)
+    run_plan(made, sources, arrays)
+    return outputs
+
+
+def run_plan(made: Plan, sources: Mapping[str, Source], arrays: Mapping[str, Tensor]) -> None:
+    """Launch everything of a plan, on the current stream."""
+    for launch in made.launches:
+        arguments = [arrays[a] if isinstance(a, str) else a for a in launch.arguments]
+        if launch.kernel == MEMSET:
+            array, byte = arguments
+            array.view(torch.uint8).fill_(byte)
+        else:
+            launch_source(sources[launch.kernel], launch.grid, *arguments)
+
+
+def launch_source(source: Source, grid: tuple[int, int, int], *arguments: Tensor | Number) -> None:
+    """Launch one kernel with its block sizes."""
+    source.function[grid](*arguments, **source.constants, num_warps=source.warps)
+
+
+@cache
+def _compiled(classes: int, storage: str, name: str) -> tuple[dict[str, Source], Program]:
+    sources = kernel_sources(classes, storage)
+    return sources, programs(sources, storage)[name]
+
+
+def _outputs(
+    program: Program,
+    shapes: Mapping[str, tuple[int, ...]],
+    attributes: Mapping[str, Number],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    sizes = dict(attributes)
+    for tensor in program.inputs:
+        sizes |= zip(tensor.shape, shapes[tensor.name], strict=True)
+    return {
+        tensor.name: torch.empty(
+            [int(evaluate(size, sizes)) for size in tensor.shape],
+            dtype=getattr(torch, tensor.dtype),
+            device=device,
+        )
+        for tensor in program.outputs
+    }
+
+
+def _scratch(program: Program, made: Plan, workspace: Tensor) -> dict[str, Tensor]:
+    found = {}
+    for array in program.workspace:
+        start = made.offsets[array.name]
+        piece = workspace[start : start + made.sizes[array.name]]
+        found[array.name] = piece.view(getattr(torch, array.dtype))
+    return found
