@@ -9,6 +9,8 @@ What it computes stays the same but for rounding, which is tested in ONNX Runtim
   uint8 input is converted where it enters, and what becomes uint8 is made float32 before.
 - Weights that the file stores as float16 with a Cast behind become float32 weights, so that the
   parser sees weights, not computed tensors.
+- Inputs that count the steps of a loop (`constants`) become constants: TensorRT would take them
+  from the CPU's memory while the engine runs, which no CUDA graph can replay.
 - Precision: TensorRT 11 takes it from the types in the graph alone ("strongly typed"), so float16
   is written there: casts around convolutions and what may follow them (`_FOLLOWERS`), wherever
   nothing of evidence or code arrives. The solve for the code stays float32, as do the plugins.
@@ -20,6 +22,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seg_perception.runtime.onnx_prune import names_read
 from seg_perception.runtime.onnx_wire import (
@@ -42,6 +45,7 @@ from seg_perception.runtime.onnx_wire import (
     NODE_OP_TYPE,
     NODE_OUTPUT,
     TENSOR_DATA_TYPE,
+    TENSOR_DIMS,
     TENSOR_NAME,
     TENSOR_RAW_DATA,
     TENSOR_TYPE_ELEMENT,
@@ -60,7 +64,7 @@ from seg_perception.runtime.onnx_wire import (
 DOMAIN = "seg_perception"
 """ONNX domain of our operators."""
 
-_FLOAT, _UINT8, _FLOAT16 = 1, 2, 10  # TensorProto.DataType
+_FLOAT, _UINT8, _INT64, _FLOAT16 = 1, 2, 7, 10  # TensorProto.DataType
 _NUMPY = {_FLOAT: "<f4", _FLOAT16: "<f2"}
 _INT_ATTRIBUTE, _STRING_ATTRIBUTE = 2, 3  # AttributeProto.AttributeType
 
@@ -146,21 +150,22 @@ class _Node:
 
 @dataclass(frozen=True)
 class _Graph:
-    """A GraphProto: nodes, weights by name, names of inputs and outputs, and all else, encoded."""
+    """A GraphProto: nodes, weights and inputs by name, names of outputs, all else encoded."""
 
     nodes: tuple[_Node, ...]
     weights: Mapping[str, memoryview]
-    inputs: Mapping[str, int]
+    inputs: Mapping[str, memoryview]
     outputs: frozenset[str]
     rest: bytes
 
     @staticmethod
     def parse(graph: memoryview) -> _Graph:
-        taken = (GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_VALUE_INFO)  # value_info: types change
+        # value_info is left out, since types change
+        taken = (GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_VALUE_INFO)
         return _Graph(
             tuple(_Node.parse(node) for node in payloads(graph, GRAPH_NODE)),
             {text(weight, TENSOR_NAME): weight for weight in payloads(graph, GRAPH_INITIALIZER)},
-            {text(value, VALUE_NAME): _type(value) for value in payloads(graph, GRAPH_INPUT)},
+            {text(value, VALUE_NAME): value for value in payloads(graph, GRAPH_INPUT)},
             frozenset(text(value, VALUE_NAME) for value in payloads(graph, GRAPH_OUTPUT)),
             b"".join(field.whole for field in fields(graph) if field.number not in taken),
         )
@@ -168,11 +173,17 @@ class _Graph:
     def encode(self) -> bytes:
         nodes = (delimited(GRAPH_NODE, node.encode()) for node in self.nodes)
         weights = (delimited(GRAPH_INITIALIZER, weight) for weight in self.weights.values())
-        return b"".join([*nodes, self.rest, *weights])
+        inputs = (delimited(GRAPH_INPUT, value) for value in self.inputs.values())
+        return b"".join([*nodes, self.rest, *weights, *inputs])
 
 
 def for_tensorrt(
-    model: bytes, *, plugins: Collection[str] = (), namespace: str = "", half: bool = False
+    model: bytes,
+    *,
+    plugins: Collection[str] = (),
+    namespace: str = "",
+    constants: Mapping[str, NDArray[np.int64]] | None = None,
+    half: bool = False,
 ) -> bytes:
     """The model as TensorRT's parser should see it.
 
@@ -180,6 +191,7 @@ def for_tensorrt(
         model: a serialised ModelProto.
         plugins: operators of `DOMAIN` that plugins execute; all others keep their function.
         namespace: of the plugins.
+        constants: values of inputs that are to be none any more.
         half: convolutions in float16.
 
     Raises:
@@ -193,6 +205,7 @@ def for_tensorrt(
             parts.append(field.whole)
             continue
         graph = _with_plugins(_Graph.parse(field.payload), plugins, namespace)
+        graph = _with_constants(graph, constants or {})
         graph = _with_whole_weights(_with_uint8_at_the_borders(graph))
         parts.append(delimited(MODEL_GRAPH, (_halved(graph) if half else graph).encode()))
     return b"".join(parts)
@@ -234,8 +247,25 @@ def _with_plugins(graph: _Graph, plugins: Collection[str], namespace: str) -> _G
     return replace(graph, nodes=tuple(nodes))
 
 
+def _with_constants(graph: _Graph, constants: Mapping[str, NDArray[np.int64]]) -> _Graph:
+    fixed = {
+        name: memoryview(
+            b"".join(varint(TENSOR_DIMS, size) for size in value.shape)
+            + varint(TENSOR_DATA_TYPE, _INT64)
+            + delimited(TENSOR_NAME, name)
+            + delimited(TENSOR_RAW_DATA, value.astype("<i8").tobytes())
+        )
+        for name, value in constants.items()
+        if name in graph.inputs
+    }
+    inputs = {name: value for name, value in graph.inputs.items() if name not in fixed}
+    return replace(graph, inputs=inputs, weights={**graph.weights, **fixed})
+
+
 def _with_uint8_at_the_borders(graph: _Graph) -> _Graph:
-    entering = {name: f"{name}.float" for name, type_ in graph.inputs.items() if type_ == _UINT8}
+    entering = {
+        name: f"{name}.float" for name, value in graph.inputs.items() if _type(value) == _UINT8
+    }
     nodes = [_Node.cast(name, target, _FLOAT) for name, target in entering.items()]
     for node in graph.nodes:
         node = node.renamed(entering)

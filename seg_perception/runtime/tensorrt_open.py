@@ -22,7 +22,7 @@ from seg_perception.runtime.engine_cache import (
 from seg_perception.runtime.onnx_prune import keep_outputs
 from seg_perception.runtime.onnx_tensorrt import custom_operators, for_tensorrt
 from seg_perception.runtime.plugins.kernels import open_kernels
-from seg_perception.runtime.tensorrt_runner import TensorRTRunner
+from seg_perception.runtime.tensorrt_runner import TensorRTRunner, fixed_inputs
 
 WORKSPACE_BYTES = 1 << 30
 MIB = 1 << 20
@@ -184,6 +184,7 @@ class _Engines:
             keep_outputs(self._bundle.read(MODEL_FILE), outputs),
             plugins=self._operators,
             namespace=self._namespace,
+            constants=fixed_inputs(self._bundle.manifest),
             half=self.precision == "fp16",
         )
         measured = self._timing_cache_name()

@@ -14,18 +14,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import RunnerError
 from seg_perception.runtime.bundle import Bundle, TensorSpec
 from seg_perception.runtime.device import Buffer, Device, Engine
 from seg_perception.runtime.inputs import check_inputs, check_outputs, nothing_known
+from seg_perception.runtime.manifest import Manifest
 
 SLOTS = 2
 CLOSED = "this runner is closed: open the bundle again"
 
+FIXED = ("refiner_iterations",)
+"""Inputs that are constants of the engine, with the values that the manifest gives."""
+
 OpenEngine = Callable[[Sequence[str]], Engine]
 """Opens the engine that computes these outputs; called inside `Device.current`."""
+
+
+def fixed_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """What `FIXED` inputs of a model an engine has as constants."""
+    return {name: value for name, value in nothing_known(manifest).items() if name in FIXED}
 
 
 class TensorRTRunner:
@@ -65,6 +75,7 @@ class TensorRTRunner:
         names = manifest.default_outputs if outputs is None else tuple(outputs)
         check_inputs(manifest, inputs)
         check_outputs(manifest, names)
+        _check_fixed(manifest, inputs)
         complete = not set(names) <= set(manifest.default_outputs)
         return self._pipeline(complete=complete).run(inputs, names)
 
@@ -93,8 +104,17 @@ class TensorRTRunner:
         outputs = [spec for spec in manifest.outputs if complete or spec.name in wanted]
         with self._device.current():
             engine = self._open_engine([spec.name for spec in outputs])
-            defaults = nothing_known(manifest)
-            return _Pipeline(self._device, engine, manifest.inputs, outputs, defaults)
+            inputs = [spec for spec in manifest.inputs if spec.name not in FIXED]
+            return _Pipeline(self._device, engine, inputs, outputs, nothing_known(manifest))
+
+
+def _check_fixed(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> None:
+    for name, value in fixed_inputs(manifest).items():
+        if not np.array_equal(inputs.get(name, value), value):
+            raise RunnerError(
+                f"{name} is {inputs[name].tolist()}, but the engine is built for "
+                f"{value.tolist()}: use the runner 'onnx' or 'onnx_cuda' to change it"
+            )
 
 
 @dataclass

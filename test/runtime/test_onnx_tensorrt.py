@@ -197,6 +197,35 @@ def test_float16_weights_are_stored_once() -> None:
     }
 
 
+def test_counts_of_loops_become_constants() -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["before", "x"], ["after"]),
+        ],
+        "body",
+        [
+            value("i", [], TensorProto.INT64),
+            value("go", [], TensorProto.BOOL),
+            value("before", [2]),
+        ],
+        [value("go_on", [], TensorProto.BOOL), value("after", [2])],
+    )
+    model = serialized(
+        [
+            helper.make_node("Squeeze", ["steps"], ["count"]),
+            helper.make_node("Loop", ["count", "", "x"], ["y"], body=body),
+        ],
+        [value("x", [2]), value("steps", [1], TensorProto.INT64)],
+        [value("y", [2])],
+    )
+    steps = np.array([3], np.int64)
+    rewritten = for_tensorrt(model, constants={"steps": steps, "not there": steps})
+    assert [entry.name for entry in graph_of(rewritten).input] == ["x"]
+    x = np.float32([1, 2])
+    np.testing.assert_array_equal(run(rewritten, {"x": x})[0], 4 * x)
+
+
 class Rewritten:
     """Runs a bundle's rewritten model in ONNX Runtime; what `check_bundle` needs."""
 
