@@ -30,7 +30,7 @@ int cuModuleLoadData(handle *module, const char *data) {
     return fail_with;
 }
 int cuModuleGetFunction(handle *function, handle module, const char *name) {
-    *function = module == 0x7f0000000002 && !strcmp(name, "stats_entry") ? 0x7f0000000003 : 0;
+    *function = module == 0x7f0000000002 && strcmp(name, "missing") ? 0x7f0000000003 : 0;
     return *function ? fail_with : 500;
 }
 int cuFuncSetAttribute(handle function, int attribute, int value) {

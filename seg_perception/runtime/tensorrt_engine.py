@@ -30,8 +30,8 @@ def version() -> str:
     found = str(trt.__version__)
     if int(found.split(".")[0]) < OLDEST:
         raise RunnerError(
-            f"TensorRT {found} is too old, {OLDEST}.0 is needed: on a Jetson install JetPack 6 or "
-            "newer, elsewhere pip install --upgrade tensorrt"
+            f"TensorRT {found} is too old, {OLDEST}.0 is needed: on a Jetson install JetPack "
+            "6.1 or newer, elsewhere pip install --upgrade tensorrt"
         )
     return found
 

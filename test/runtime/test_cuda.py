@@ -63,6 +63,11 @@ def test_loads_a_kernel_with_its_shared_memory(driver: CudaDriver, fake: ctypes.
     assert number(fake, "attribute_value").value == 70_000
 
 
+def test_a_kernel_that_is_not_there_is_told(driver: CudaDriver) -> None:
+    with pytest.raises(RunnerError, match=r"cuModuleGetFunction failed with .* \(500\)"):
+        driver.function(driver.load(b"image"), "missing", 0)
+
+
 def test_launch_passes_everything_in_full_width(driver: CudaDriver, fake: ctypes.CDLL) -> None:
     value = ctypes.c_void_p(ADDRESS)
     arguments = (ctypes.c_void_p * 1)(ctypes.addressof(value))
