@@ -21,7 +21,8 @@ class EvidenceTrust(nn.Module):
     what the image alone says. That is what keeps a correction from spilling over onto things that
     were right. How firmly depends on the image, on what is known around, and above all on how much
     of its class the evidence names: all of it (a complete road mask) says nothing about the rest of
-    the image, whereas the same pixels as a part of the class (a lane) do.
+    the image, whereas the same pixels as a part of the class (a lane) do. For the same reason
+    evidence of a single class that is complete does not pull at all: it is obeyed where it is.
 
     Args:
         classes: number of classes C.
@@ -29,6 +30,8 @@ class EvidenceTrust(nn.Module):
     """
 
     NEIGHBOURHOOD = 9  # cells
+    TELLING, MUTE = 0.6, 0.8
+    """Completeness up to which evidence of one class is fully trusted, and from which it is not."""
     SHARED = 5
     OWN = 3
 
@@ -67,7 +70,14 @@ class EvidenceTrust(nn.Module):
         learned = self.weigh(seen.flatten(0, 1)).unflatten(0, (2, len(probs)))
         crowding = self.density * torch.log(coverage.clamp_min(LEAST))
         trust = torch.exp((self.strength + crowding + learned).clamp_max(4.0))
+        trust = trust * self._tells(evidence, completeness)
         return 0.5 * evidence.weight * trust, held * (evidence.coverage == 0)
+
+    def _tells(self, evidence: PooledEvidence, completeness: Tensor) -> Tensor:
+        """How far a set can say anything about other pixels, float [2, B, 1, h, w], 0-1."""
+        one_class = evidence.allowed.sum(dim=2, keepdim=True) == 1
+        left = (self.MUTE - completeness) / (self.MUTE - self.TELLING)
+        return torch.where(one_class, left.clamp(0, 1), 1.0)
 
     def _shared(
         self,

@@ -88,6 +88,14 @@ def test_the_more_of_its_class_evidence_names_the_firmer_the_rest_is_held(
     assert 1.5 * some < all_of_it
 
 
+def test_evidence_that_names_all_of_its_one_class_does_not_pull(refiner: CodeRefiner) -> None:
+    most = (slice(0, 2 * ROWS // 3), LEFT[1])
+    assert (trusted(refiner, known(most))[most] > 0).all()
+    assert not trusted(refiner, known(LEFT)).any()
+    of_two_classes = trusted(refiner, known((slice(0, ROWS), slice(COLUMNS // 2, COLUMNS)), row=2))
+    assert (of_two_classes[:, COLUMNS // 2 :] > 0).all()
+
+
 @pytest.mark.parametrize("cells", [PATCH, LEFT, (slice(0, ROWS), slice(0, COLUMNS))])
 def test_evidence_that_the_image_thinks_impossible_is_no_division_by_zero(
     refiner: CodeRefiner, cells: tuple[slice, slice]
