@@ -64,12 +64,11 @@ and, where they are there (camera_trainvaltest.zip, disparity_trainvaltest.zip):
         train_ids[list(CITYSCAPES_LABEL_IDS)] = np.arange(len(CITYSCAPES_LABEL_IDS))
         return np.asarray(cv2.LUT(read_ids(path), train_ids), np.uint8)
 
-    def extras(self, pair: Pair) -> Mapping[str, Any]:
+    def extras(self, pair: Pair, height: int, width: int) -> Mapping[str, Any]:
         """The camera, and with it the depth that stereo matching found."""
         path = self._beside(pair, "camera", ".json")
         if not path.is_file():
             return {}
-        height, width = read_ids(pair.labels).shape
         camera, baseline_m = read_camera(path, height, width)
         disparity = self._beside(pair, "disparity", ".png")
         if not disparity.is_file():

@@ -70,7 +70,7 @@ labels: PPM, red = hair, green = skin, blue = background"""
         """From the colours."""
         return ids_of_colors(read_colors(path), self.classes, path)
 
-    def extras(self, pair: Pair) -> Mapping[str, Any]:
+    def extras(self, pair: Pair, height: int, width: int) -> Mapping[str, Any]:
         """The superpixels that the labels were drawn with."""
         folder = self.root / "parts_lfw_funneled_superpixels_mat" / pair.image.parent.name
         path = folder / f"{pair.name}.dat"

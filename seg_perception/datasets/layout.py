@@ -37,10 +37,7 @@ class Layout:
         """
         path = self.root.joinpath(*parts)
         if not path.is_dir():
-            parent = next(above for above in (self.root, *path.parents) if above == self.root)
-            found = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else None
-            state = "does not exist" if found is None else f"holds {first_few(found)}"
-            raise self.fault(f"no folder {path}; {parent} {state}")
+            raise self.fault(f"no folder {path}; {self._nearest(path.parent)}")
         return path
 
     def files(
@@ -98,6 +95,14 @@ class Layout:
             count = f"{len(missing)} of {2 * len(pairs)} listed files are missing"
             raise self.fault(f"{self.root}: {count} ({first_few(missing)}); copy them again")
         return pairs
+
+    def _nearest(self, path: Path) -> str:
+        """What the nearest folder at or above a path holds, down from the root."""
+        while path != self.root and not path.is_dir():
+            path = path.parent
+        if not path.is_dir():
+            return f"{path} does not exist"
+        return f"{path} holds {first_few(sorted(entry.name for entry in path.iterdir()))}"
 
     def lines(self, *parts: str) -> list[list[str]]:
         """The words of each line of a text file that is not blank.

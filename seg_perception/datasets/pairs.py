@@ -97,8 +97,17 @@ class PairedFiles(ABC):
             DatasetError: it cannot be decoded, or holds no labels of this dataset.
         """
 
-    def extras(self, pair: Pair) -> Mapping[str, Any]:
-        """Further fields of the `Sample`, where there are files for them."""
+    def extras(self, pair: Pair, height: int, width: int) -> Mapping[str, Any]:
+        """Further fields of the `Sample`, where there are files for them.
+
+        Args:
+            pair: the sample's files.
+            height: of its image in pixels.
+            width: likewise.
+
+        Raises:
+            DatasetError: such a file is not what it should be.
+        """
         return {}
 
     def __len__(self) -> int:
@@ -118,7 +127,8 @@ class PairedFiles(ABC):
                 f"{labels.shape[1]}x{labels.shape[0]}; copy both again from one release"
             )
         self._check_ids(labels, pair.labels)
-        return Sample(pair.name, pair.drive, pair.stamp_ns, image, labels, **self.extras(pair))
+        extras = self.extras(pair, *labels.shape)
+        return Sample(pair.name, pair.drive, pair.stamp_ns, image, labels, **extras)
 
     def _check_ids(self, labels: NDArray[np.uint8], path: Path) -> None:
         highest = int(labels[labels != VOID].max(initial=0))

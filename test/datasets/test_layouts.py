@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tiny_datasets import (
     WIDTH,
     write_ade20k,
     write_birds,
+    write_cityscapes,
     write_faces,
     write_lfw,
     write_original_camvid,
@@ -31,6 +33,7 @@ from seg_perception.datasets.catalogue import (
     VOC_CLASSES,
     voc_color,
 )
+from seg_perception.datasets.cityscapes import Cityscapes
 from seg_perception.datasets.faces import Faces, Lfw
 from seg_perception.datasets.foreground import Birds, PennFudan
 from seg_perception.datasets.voc import Voc
@@ -95,6 +98,15 @@ def test_original_colours_become_eleven_classes_or_thirty_one(tmp_path: Path) ->
         fine["LaneMkgsDriv"],
         fine["Wall"],
     ]
+
+
+def test_the_nearest_folder_tells_what_it_holds(tmp_path: Path) -> None:
+    root = write_cityscapes(tmp_path, splits=["val"])
+    with pytest.raises(DatasetError, match=r"no folder .*/train; .*leftImg8bit holds val\n"):
+        Cityscapes(root, "train")
+    shutil.rmtree(root / "gtFine")
+    with pytest.raises(DatasetError, match=rf"gtFine/val/aachen; {root} holds camera, disp"):
+        Cityscapes(root, "val")
 
 
 def test_thirty_two_colours_need_the_original_labels(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
-from seg_perception.classes import CAMVID_CLASSES
+from seg_perception.classes import CAMVID_CLASSES, ClassInfo
+from seg_perception.datasets.catalogue import ADE20K_CLASSES, CITYSCAPES_CLASSES
 from seg_perception.errors import MessageError
 from seg_perception.ros import messages
 from seg_perception.ros.messages import (
@@ -281,13 +282,14 @@ def test_jpeg_survives_the_way_there_and_back() -> None:
     assert np.abs(decode_compressed(message).astype(int) - photo()).mean() < 3
 
 
-def test_label_info_names_every_class() -> None:
-    message = label_info(CAMVID_CLASSES, Header())
+@pytest.mark.parametrize("classes", [CAMVID_CLASSES, CITYSCAPES_CLASSES, ADE20K_CLASSES])
+def test_label_info_names_every_class(classes: tuple[ClassInfo, ...]) -> None:
+    message = label_info(classes, Header())
     if isinstance(message, String):
         named = {c["class_id"]: c["class_name"] for c in json.loads(message.data)["class_map"]}
     else:
         named = {c.class_id: c.class_name for c in message.class_map}
-    assert named == {info.id: info.name for info in CAMVID_CLASSES}
+    assert named == {info.id: info.name for info in classes}
 
 
 def test_stamp_is_exact() -> None:
