@@ -92,7 +92,8 @@ def drive(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drive"
         compressed = frames * size[0] * size[1] * 3 > 1 << 30
-        make_bag(Loop(samples, frames), path, BagOptions(rate_hz=10.0, compressed=compressed))
+        options = BagOptions(evidence=("lane_mask",), rate_hz=10.0, compressed=compressed)
+        make_bag(Loop(samples, frames), path, options)
         with Bag(path) as bag, watched_memory() as memory:
             log = play(bag, bundle, PlayOptions(rate_hz=rate_hz))
     return log.transport, memory

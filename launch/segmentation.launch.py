@@ -23,6 +23,16 @@ ARGUMENTS = (
         description="Topic of the camera image as JPEG or PNG.",
     ),
     DeclareLaunchArgument(
+        "camera_info",
+        default_value="camera_info",
+        description="Topic of the camera's calibration (CameraInfo), to project what is in metres.",
+    ),
+    DeclareLaunchArgument(
+        "odometry",
+        default_value="odometry",
+        description="Topic of the vehicle's motion (Odometry), to move evidence to the frame.",
+    ),
+    DeclareLaunchArgument(
         "evidence_labels",
         default_value="evidence/labels",
         description="Topic of class ids that are known (mono8, 255 = unknown).",
@@ -31,6 +41,26 @@ ARGUMENTS = (
         "evidence_lane_mask",
         default_value="evidence/lane_mask",
         description="Topic of lane masks (mono8, 1 = on a lane, 0 and 255 = unknown).",
+    ),
+    DeclareLaunchArgument(
+        "evidence_lane_left",
+        default_value="evidence/lane_left",
+        description="Topic of the ego lane's left border (Path).",
+    ),
+    DeclareLaunchArgument(
+        "evidence_lane_right",
+        default_value="evidence/lane_right",
+        description="Topic of the ego lane's right border (Path).",
+    ),
+    DeclareLaunchArgument(
+        "evidence_depth",
+        default_value="evidence/depth",
+        description="Topic of depth images registered to the camera's (32FC1 m or 16UC1 mm).",
+    ),
+    DeclareLaunchArgument(
+        "evidence_points",
+        default_value="evidence/points",
+        description="Topic of lidar points (PointCloud2).",
     ),
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
     DeclareLaunchArgument(
@@ -82,8 +112,14 @@ def start_node(context: LaunchContext) -> list[Node]:
             remappings=[
                 ("image", LaunchConfiguration("image")),
                 ("image/compressed", LaunchConfiguration("image_compressed")),
+                ("camera_info", LaunchConfiguration("camera_info")),
+                ("odometry", LaunchConfiguration("odometry")),
                 ("evidence/labels", LaunchConfiguration("evidence_labels")),
                 ("evidence/lane_mask", LaunchConfiguration("evidence_lane_mask")),
+                ("evidence/lane_left", LaunchConfiguration("evidence_lane_left")),
+                ("evidence/lane_right", LaunchConfiguration("evidence_lane_right")),
+                ("evidence/depth", LaunchConfiguration("evidence_depth")),
+                ("evidence/points", LaunchConfiguration("evidence_points")),
             ],
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
             output="screen",

@@ -13,6 +13,9 @@ from seg_perception.classes import ClassInfo
 VOID_COLOR = (0, 0, 0)
 LEGEND_ROW = 16
 """Height of a row of the legend, pixels."""
+HATCH_PERIOD, HATCH_TINT = 8, 0.25
+"""Pixels from one line of the hatching to the next, and how much colour lies between them."""
+OUTLINE_COLOR = (255, 255, 255)
 
 
 def colorize(labels: NDArray[np.uint8], classes: Sequence[ClassInfo]) -> NDArray[np.uint8]:
@@ -61,6 +64,46 @@ def overlay(
         occurring = set(np.unique(labels).tolist())
         _write_legend(blended, [info for info in classes if info.id in occurring])
     return blended
+
+
+def hatch(
+    picture: NDArray[np.uint8],
+    index: NDArray[np.uint8],
+    sets: NDArray[np.float32],
+    classes: Sequence[ClassInfo],
+) -> NDArray[np.uint8]:
+    """Hatch what evidence knows, each set in the mean colour of its classes.
+
+    Args:
+        picture: uint8 [H,W,3] RGB.
+        index: uint8 [H,W], row of `sets` for each pixel; 0 = nothing known.
+        sets: float32 [S,C], 1 for each class that remains possible.
+        classes: ids and colours.
+
+    Returns:
+        uint8 [H,W,3] RGB.
+    """
+    colors = np.array([info.color for info in classes], np.float32)
+    possible = sets[:, [info.id for info in classes]]
+    table = np.zeros((256, 1, 3), np.uint8)
+    table[: len(sets), 0] = possible @ colors / np.maximum(possible.sum(axis=1, keepdims=True), 1)
+    means = np.asarray(cv2.applyColorMap(np.ascontiguousarray(index), table), np.uint8)
+    tinted = cv2.addWeighted(picture, 1 - HATCH_TINT, means, HATCH_TINT, 0.0)
+    height, width = index.shape
+    line = np.add.outer(np.arange(height), np.arange(width)) % HATCH_PERIOD == 0
+    cv2.copyTo(means, line.view(np.uint8), tinted)
+    hatched = picture.copy()
+    cv2.copyTo(tinted, (index > 0).view(np.uint8), hatched)
+    return hatched
+
+
+def outline(picture: NDArray[np.uint8], pixels: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Draw a line along the inner edge of the given pixels bool [H,W]."""
+    mask = pixels.astype(np.uint8)
+    edge = mask - cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=0)
+    outlined = picture.copy()
+    outlined[edge > 0] = OUTLINE_COLOR
+    return outlined
 
 
 def _write_legend(picture: NDArray[np.uint8], classes: Sequence[ClassInfo]) -> None:

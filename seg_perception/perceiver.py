@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -76,9 +76,10 @@ class Perception:
         labels_unrefined: uint8 [h, w], class ids before refinement and correction; None unless
             `Perceiver.unrefined` is set.
         code: float32 [1, K], the optimised code; None if the model has none.
-        timings: milliseconds by stage: wait (in the mailbox), resize, evidence, infer, restore,
-            and their sum, total.
+        timings: milliseconds by stage: wait (in the mailbox), resize, gather (what is known),
+            evidence (fusing it), infer, restore, and their sum, total.
         evidence: what became of each source's evidence.
+        known: what took part of it, joined, of the model's size; None if nothing did.
     """
 
     frame: Frame
@@ -89,6 +90,7 @@ class Perception:
     code: NDArray[np.float32] | None
     timings: Mapping[str, float]
     evidence: tuple[EvidenceReport, ...] = ()
+    known: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,19 @@ class Counters:
     errors: Mapping[str, int] = field(default_factory=dict)
 
 
+class Supply(Protocol):
+    """Where the worker's evidence comes from, such as an `EvidenceBuffer`; for any thread."""
+
+    def add(self, evidence: Evidence) -> None:
+        """Remember evidence."""
+
+    def nearest(self, stamp_ns: int) -> tuple[Evidence, ...]:
+        """What each source knew nearest to a moment, nanoseconds."""
+
+    def clear(self) -> None:
+        """Forget everything: the clock jumped back."""
+
+
 class _NonNegative:
     """A setting of `Perceiver`: a finite number >= 0, replaceable from any thread."""
 
@@ -145,9 +160,11 @@ class Perceiver:
 
     Attributes:
         evidence_max_age_s: evidence further than this from its frame is left out; seconds.
+        evidence_max_ages_s: the same by source, where it is another.
         temporal_precision: how far to trust the code of the frame just before this one; it decays
             with the time between them and the change of the image. 0 = every frame starts anew.
         min_period_s: rate limit of the worker, seconds between the starts of two frames.
+        supply: where the worker's evidence comes from; set it while none runs.
         unrefined: whether answers hold `labels_unrefined`, which costs 2 ms at 480x360.
         runner: what answers. It is not closed here.
         gate: decides which sources to believe, at the price of more runs of the model where it
@@ -177,12 +194,13 @@ class Perceiver:
         self.temporal_precision = temporal_precision
         self.min_period_s = 0.0
         self.unrefined = False
+        self.supply: Supply = EvidenceBuffer()
+        self.evidence_max_ages_s: Mapping[str, float] = {}
         self._trust: dict[str, float] = {}
         self._lock = threading.Lock()
         self._tally: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._history = StageHistory()
-        self._offers = EvidenceBuffer()
         self._previous: PreviousCode | None = None
         self._last_stamp_ns: int | None = None
         self._mailbox: Mailbox[Frame] = Mailbox()
@@ -225,7 +243,7 @@ class Perceiver:
         """
         self._count(received=1)
         self._notice_clock(frame)
-        return self._answer(frame, evidence, waited_ms=0.0)
+        return self._answer(frame, lambda _: evidence, waited_ms=0.0)
 
     def start(
         self,
@@ -276,7 +294,7 @@ class Perceiver:
 
     def offer(self, evidence: Evidence) -> None:
         """Give the worker evidence; a frame takes what is nearest to it in time of each source."""
-        self._offers.add(evidence)
+        self.supply.add(evidence)
 
     def _work(
         self,
@@ -289,9 +307,8 @@ class Perceiver:
             frame, waited_ms = post
             not_before = time.monotonic() + self.min_period_s
             self._notice_clock(frame)
-            offered = self._offers.nearest(frame.stamp_ns)
             try:
-                perception = self._answer(frame, offered, waited_ms)
+                perception = self._answer(frame, self.supply.nearest, waited_ms)
             except Exception as error:
                 _tell(on_error, error)
                 continue
@@ -301,10 +318,12 @@ class Perceiver:
                 self._count_error(error)
                 _tell(on_error, error)
 
-    def _answer(self, frame: Frame, evidence: Sequence[Evidence], waited_ms: float) -> Perception:
-        """Answer and count."""
+    def _answer(
+        self, frame: Frame, known_at: Callable[[int], Sequence[Evidence]], waited_ms: float
+    ) -> Perception:
+        """Answer and count; `known_at` gives the evidence of a moment in nanoseconds."""
         try:
-            perception = self._perceive(frame, evidence, waited_ms)
+            perception = self._perceive(frame, known_at, waited_ms)
         except Exception as error:
             self._count(failed=1)
             self._count_error(error)
@@ -314,11 +333,15 @@ class Perceiver:
             self._history.add(perception.timings)
         return perception
 
-    def _perceive(self, frame: Frame, offered: Sequence[Evidence], waited_ms: float) -> Perception:
+    def _perceive(
+        self, frame: Frame, known_at: Callable[[int], Sequence[Evidence]], waited_ms: float
+    ) -> Perception:
         manifest = self.runner.bundle.manifest
         watch = Stopwatch({"wait": waited_ms})
         image = fit_image(frame.image, manifest.height, manifest.width)
         watch.lap("resize")
+        offered = known_at(frame.stamp_ns)
+        watch.lap("gather")
         selection = self._select(frame, offered)
         fused = self._fuse(selection)
         watch.lap("evidence")
@@ -340,7 +363,14 @@ class Perceiver:
         reports = tuple(one.report(answers["labels"][0], left_out) for one in selection)
         watch.lap("restore")
         watch.timings["total"] = sum(watch.timings.values())
-        return Perception(frame, **maps, code=code, timings=watch.timings, evidence=reports)
+        return Perception(
+            frame,
+            **maps,
+            code=code,
+            timings=watch.timings,
+            evidence=reports,
+            known=fused,
+        )
 
     def _run(self, inputs: Mapping[str, Any], fused: Evidence | None) -> dict[str, NDArray[Any]]:
         """Run the model with the evidence, if there is any."""
@@ -391,6 +421,7 @@ class Perceiver:
             n_classes=manifest.n_classes,
             max_sets=manifest.max_sets,
             max_age_s=self.evidence_max_age_s,
+            max_ages_s=self.evidence_max_ages_s,
             trust=self._trust,
             doubted={} if self.gate is None else self.gate.doubted(),
         )
@@ -405,7 +436,7 @@ class Perceiver:
                 self._forget()
 
     def _forget(self) -> None:
-        self._offers.clear()
+        self.supply.clear()
         self._previous = None
         if self.gate is not None:
             self.gate.reset()

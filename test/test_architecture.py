@@ -33,7 +33,7 @@ class Door(NamedTuple):
 
 DOORS = (
     Door(
-        r"(rclpy|ament_index_python|cv_bridge|launch|launch_ros|\w+_(msgs|interfaces))(\..+)?",
+        r"(rclpy|ament_index_python|cv_bridge|launch|launch_ros|tf2_ros|\w+_(msgs|interfaces))(\..+)?",
         r"seg_perception\.ros\..+",
     ),
     Door(r"onnxruntime(\..+)?", r"seg_perception\.runtime\.onnx_runner|training\..+"),
@@ -181,10 +181,12 @@ def test_installs_exactly_these_resources(installed: set[str]) -> None:
         "share/ament_index/resource_index/packages/seg_perception",
         "share/seg_perception/package.xml",
         "share/seg_perception/config/segmentation.yaml",
+        "share/seg_perception/config/sensors.yaml",
         "share/seg_perception/config/segmentation.rviz",
         "share/seg_perception/config/fastdds_large_images.xml",
         "share/seg_perception/launch/replay.launch.py",
         "share/seg_perception/launch/segmentation.launch.py",
+        "share/seg_perception/launch/sensors.launch.py",
         "share/seg_perception/models/default/MODEL_CARD.md",
         "share/seg_perception/models/default/golden.npz",
         "share/seg_perception/models/default/manifest.json",

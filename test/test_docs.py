@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import subprocess
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from seg_perception.cli.parser import build_parser
 from seg_perception.datasets import DATASETS
 from seg_perception.ros.diagnostics import STAGES
-from seg_perception.ros.parameters import Settings, parameter_name
+from seg_perception.ros.parameters import all_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
@@ -25,7 +24,7 @@ NODE = (ROOT / "docs" / "node.md").read_text()
 def test_every_parameter_is_documented_with_its_default() -> None:
     row = re.compile(r"^\| `([\w.]+)` \| `(.+?)` \| [^|]*\| (?:start|configure|any)", re.M)
     documented = {name: json.loads(default) for name, default in row.findall(NODE)}
-    assert documented == {parameter_name(f): _plain(f.default) for f in fields(Settings)}
+    assert documented == {name: _plain(f.default) for name, f in all_parameters().items()}
 
 
 def _plain(default: Any) -> Any:

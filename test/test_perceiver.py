@@ -173,7 +173,7 @@ def test_what_is_no_image_is_refused(image: NDArray[Any]) -> None:
 
 def test_every_stage_is_timed(perceiver: Perceiver) -> None:
     timings = perceiver.perceive(frame()).timings
-    assert list(timings) == ["wait", "resize", "evidence", "infer", "restore", "total"]
+    assert list(timings) == ["wait", "resize", "gather", "evidence", "infer", "restore", "total"]
     assert timings["infer"] > 0
     assert timings["total"] == pytest.approx(sum(timings.values()) - timings["total"])
     assert set(perceiver.latencies()) == set(timings)

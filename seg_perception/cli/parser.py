@@ -19,6 +19,23 @@ kinds of evidence, made from the truth (void pixels are never known):
   sets:F      the same, only ground / obstacle / sky being known; needs no class
 """
 
+FAULTS_HELP = """\
+faults, as in --fault depth:noise=0.05,drop=0.3 --fault points:yaw=2:
+  noise=N     lane_mask, labels: this fraction of the pixels says something random;
+              depth: standard deviation in parts of the depth; lane_borders, points: in metres
+  bias=M      depth, lane_borders, points: everything seems M metres further away
+  shift=F     lane_mask, labels, depth: F of the image's width too far to the right
+  yaw=D, pitch=D   lane_borders, points: calibration wrong by D degrees, to the right or down
+  drop=P      any: missing with this probability
+  delay=S     any: S seconds older than its stamp says
+"""
+SOURCES = {
+    "lanes": ("lane_mask", "lane_borders"),
+    "lidar": ("points",),
+    **{name: (name,) for name in ("lane_mask", "lane_borders", "depth", "points", "labels")},
+}
+SOURCES_HELP = "lanes (lane_mask and lane_borders), depth, lidar (points), labels"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; the chosen one's name is left in `command`."""
@@ -118,10 +135,9 @@ def _add_make_bag(commands: Any) -> None:
         commands,
         "make-bag",
         "write a dataset as a recorded drive (rosbag2)",
-        "topics: image or image/compressed, camera_info, truth/labels, evidence/lane_mask,\n"
-        "evidence/labels; evidence/depth and evidence/lane_left, lane_right where the dataset\n"
-        "has them. They are the node's own, so that `ros2 bag play` drives it without remapping.\n"
-        f"\n{KINDS_HELP}",
+        "topics: image or image/compressed, camera_info, truth/labels, odometry, evidence/*; of\n"
+        "the last two, what the dataset tells enough for. They are the node's own, so that\n"
+        f"`ros2 bag play` drives it without remapping.\n\n{FAULTS_HELP}\n{KINDS_HELP}",
     )
     _add_dataset_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bag to write")
@@ -135,10 +151,10 @@ def _add_make_bag(commands: Any) -> None:
     )
     parser.add_argument(
         "--evidence",
-        type=_names,
-        metavar="none|lane_mask[,labels]",
-        help="what to make from the truth (default: lane_mask, the road of the ego lane, where "
-        "the dataset has roads)",
+        type=_sources,
+        metavar="none|SOURCE[,SOURCE...]",
+        help=f"what to make from the truth: {SOURCES_HELP} (default: lanes, depth and lidar, as "
+        "far as the dataset tells enough)",
     )
     parser.add_argument(
         "--evidence-kind",
@@ -149,6 +165,13 @@ def _add_make_bag(commands: Any) -> None:
     )
     parser.add_argument(
         "--evidence-class", metavar="CLASS", help="the class of evidence/labels, if its kind asks"
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="SOURCE:NAME=NUMBER[,...]",
+        help="spoil a source, see below; repeatable, for different sources",
     )
 
 
@@ -163,7 +186,8 @@ def _add_replay(commands: Any) -> None:
         "given (good for latency under load: frames that come too fast are dropped and counted).\n"
         "\n"
         "unrefined, refined and replaced are computed after the drive, by the same bundle, from\n"
-        "the same images and evidence; corrected is what the node answered.\n",
+        "the same images and evidence, and so is what each source of evidence brings alone;\n"
+        "corrected is what the node answered, with all of them.\n",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
@@ -182,9 +206,20 @@ def _add_replay(commands: Any) -> None:
         help="send frames at this rate, or as the bag's stamps say (default: wait for answers)",
     )
     parser.add_argument("--image-topic", metavar="TOPIC", help="where the images are")
+    parser.add_argument(
+        "--topic",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NAME:=TOPIC",
+        help="where else something is in the bag, as in --topic points:=/lidar/points; repeatable",
+    )
     parser.add_argument("--frames", type=_positive, metavar="N", help="only the first N frames")
     parser.add_argument(
-        "--no-evidence", action="store_true", help="keep the evidence from the node"
+        "--evidence",
+        type=_sources,
+        metavar="none|SOURCE[,SOURCE...]",
+        help=f"give the node only this evidence of the bag: {SOURCES_HELP} (default: all)",
     )
     parser.add_argument(
         "--param",
@@ -311,6 +346,17 @@ def _add_bundle_options(parser: argparse.ArgumentParser) -> None:
 def _names(text: str) -> tuple[str, ...]:
     """A comma-separated list; "none" is the empty one."""
     return () if text == "none" else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _sources(text: str) -> tuple[str, ...]:
+    """Sources of evidence, each once, by their names or those of their groups."""
+    names = _names(text)
+    unknown = [name for name in names if name not in SOURCES]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"no evidence {', '.join(unknown)}: use {', '.join(SOURCES)} or none"
+        )
+    return tuple(dict.fromkeys(source for name in names for source in SOURCES[name]))
 
 
 def _positive(text: str) -> int:

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
-from seg_perception.classes import class_ids
 from seg_perception.cli.console import bar, out
 from seg_perception.cli.opening import runner_of
-from seg_perception.errors import ConfigError
 from seg_perception.evaluation.bag import Bag
 from seg_perception.evaluation.compare import Comparer
 from seg_perception.evaluation.plain import write_json
 from seg_perception.evaluation.replay import ReplayResult, Scorer
 from seg_perception.evaluation.report import write_report
 from seg_perception.evaluation.tables import replay_tables
+from seg_perception.ros.frames import Frames
 from seg_perception.ros.live import Live, LiveOptions
-from seg_perception.ros.parameters import Settings
+from seg_perception.ros.parameters import settings_of
 from seg_perception.ros.player import PlayOptions, play
-from seg_perception.ros.recorded import EVIDENCE_SOURCES, EvidenceMemory, replayed_frames
+from seg_perception.ros.recorded import replayed_frames
+from seg_perception.ros.senses import Senses
 from seg_perception.ros.share import share_path
 from seg_perception.runtime.bundle import Bundle, load_bundle
 
@@ -59,18 +59,19 @@ def replay_bag(
     Args:
         path: of the bag.
         bundle: for the node, and for what it is compared with.
-        args: --runner and --threads for both, and --image-topic.
+        args: --runner and --threads for both, --image-topic and --topic.
         options: how to play.
 
     Raises:
         SegPerceptionError: the bag cannot be read, or the node does not answer.
     """
-    with Bag(path, getattr(args, "image_topic", None)) as bag:
+    topics = dict(getattr(args, "topic", ()))
+    with Bag(path, getattr(args, "image_topic", None), topics) as bag:
         with bar("driving") as progress:
             log = play(bag, bundle.path, options, progress)
         with runner_of(args, bundle) as runner, bar("scoring") as progress:
             scorer = Scorer(bundle.manifest.classes, Comparer(runner))
-            frames = replayed_frames(bag, log, _memory(bundle, options.parameters))
+            frames = replayed_frames(bag, log, _senses(bundle, options.parameters))
             for i, frame in enumerate(frames, start=1):
                 scorer.add(frame)
                 progress(i, log.transport.answered)
@@ -105,7 +106,7 @@ def _play_options(args: argparse.Namespace) -> PlayOptions:
     return PlayOptions(
         rate_hz=args.rate if isinstance(args.rate, float) else None,
         paced=args.rate == "bag",
-        evidence=not args.no_evidence,
+        sources=args.evidence,
         frames=args.frames,
         parameters={**node_parameters(args), **dict(args.param)},
         start_timeout_s=args.timeout,
@@ -115,7 +116,7 @@ def _play_options(args: argparse.Namespace) -> PlayOptions:
 def _listen(args: argparse.Namespace, bundle: Bundle) -> ReplayResult:
     options = LiveOptions(args.node, args.image_topic, args.frames, args.timeout, args.idle)
     comparing = runner_of(args, bundle) if args.compare else nullcontext()
-    with comparing as runner, Live(options, _memory(bundle, dict(args.param))) as live:
+    with comparing as runner, Live(options, _senses(bundle, dict(args.param))) as live:
         scorer = Scorer(bundle.manifest.classes, None if runner is None else Comparer(runner))
         with bar(f"listening to {args.node}, Ctrl-C to end") as progress:
             for i, frame in enumerate(live.frames(), start=1):
@@ -124,16 +125,8 @@ def _listen(args: argparse.Namespace, bundle: Bundle) -> ReplayResult:
         return scorer.result(live.transport())
 
 
-def _memory(bundle: Bundle, parameters: Mapping[str, str]) -> EvidenceMemory:
+def _senses(bundle: Bundle, parameters: Mapping[str, str]) -> Senses | None:
     """Takes evidence as a node with these parameters does."""
-    manifest = bundle.manifest
-    usual = Settings()
-    lanes = parameters.get("evidence.lane_mask.classes", ",".join(usual.lane_mask_classes))
-    names = [name.strip(" '\"") for name in lanes.strip("[]").split(",")]
-    sources: tuple[str, ...] = EVIDENCE_SOURCES if manifest.takes_evidence else ()
-    try:
-        lane_ids = class_ids(manifest.classes, names)
-    except ConfigError:  # the node says so, and goes without
-        lane_ids, sources = (), tuple(source for source in sources if source != "lane_mask")
-    max_age_s = float(parameters.get("evidence_max_age", usual.evidence_max_age))
-    return EvidenceMemory(manifest.n_classes, lane_ids, max_age_s, sources)
+    if not bundle.manifest.takes_evidence:
+        return None
+    return Senses(bundle.manifest, Frames(), settings_of(parameters))

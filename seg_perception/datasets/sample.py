@@ -89,6 +89,8 @@ class Sample:
         lane_left, lane_right: float32 [N, 3] borders of the ego lane in metres, near to far, in the
             vehicle frame of `Camera`; or None.
         superpixels: int32 [H, W] number of the superpixel that a pixel belongs to; or None.
+        pose: x and y in metres and yaw in radians of the vehicle frame in a fixed one, whose z
+            points up too; or None.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Sample:
     lane_left: NDArray[np.float32] | None = None
     lane_right: NDArray[np.float32] | None = None
     superpixels: NDArray[np.int32] | None = None
+    pose: tuple[float, float, float] | None = None
 
 
 class Dataset(Protocol):

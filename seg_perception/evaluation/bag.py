@@ -24,15 +24,29 @@ IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 PATH_TYPE = "nav_msgs/msg/Path"
+ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
+POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
 IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
 
 # The topics of make-bag, which are the node's own in the root namespace.
 IMAGE_TOPIC = "/image"
 COMPRESSED_TOPIC = "/image/compressed"
 CAMERA_INFO_TOPIC = "/camera_info"
+ODOMETRY_TOPIC = "/odometry"
 TRUTH_TOPIC = "/truth/labels"
 EVIDENCE_TOPIC = "/evidence/"
-EVIDENCE_NAMES = ("labels", "lane_mask", "lane_left", "lane_right", "depth", "points")
+TOPICS_OF = {
+    "lane_mask": ("lane_mask",),
+    "lane_borders": ("lane_left", "lane_right"),
+    "depth": ("depth",),
+    "points": ("points",),
+    "labels": ("labels",),
+}
+"""Behind /evidence/: the topics of each source."""
+SOURCES = tuple(TOPICS_OF)
+EVIDENCE_NAMES = tuple(topic for topics in TOPICS_OF.values() for topic in topics)
+NAMEABLE = ("camera_info", "odometry", "truth", *EVIDENCE_NAMES)
+"""Roles that any topic can be given."""
 
 COLOUR_ENCODINGS = ("rgb", "bgr", "mono8", "mono16", "8UC3", "bayer", "yuv", "uyvy", "yuyv", "nv")
 REORDER_WINDOW_NS = 500_000_000  # how much later than its frame a message may have been recorded
@@ -46,7 +60,8 @@ class BagMessage:
     """One recorded message, still serialised (CDR).
 
     Attributes:
-        role: "image", "camera_info", "truth", or the name of an evidence input ("lane_mask").
+        role: "image", "camera_info", "odometry", "truth", or the name of an evidence input
+            ("lane_mask").
         topic: where it was recorded.
         msgtype: such as "sensor_msgs/msg/Image".
         stamp_ns: its header's stamp, or the time of recording where that is unset.
@@ -65,8 +80,8 @@ class BagFrame:
     """An image, its truth where the bag has it, and what was published since the previous image.
 
     Attributes:
-        before: camera info and evidence in the order of their stamps, evidence of the image's own
-            stamp included.
+        before: camera info, odometry and evidence in the order of their stamps, evidence of the
+            image's own stamp included.
     """
 
     image: BagMessage
@@ -114,13 +129,16 @@ class Bag:
     Args:
         path: the folder that holds metadata.yaml, or a single .mcap or .db3 file.
         image_topic: which images to take; None = `/image`, or the only colour images there are.
+        named: topic by role, for those that were not recorded under their usual names.
 
     Raises:
-        BagError: on entering or reading: it is not a bag, cannot be read, or holds no images.
+        BagError: on entering or reading: it is not a bag, cannot be read, holds no images, or none
+            of the topics named.
     """
 
     path: Path
     image_topic: str | None = None
+    named: Mapping[str, str] = field(default_factory=dict)
     topics: BagTopics = field(init=False)
     n_frames: int = field(init=False)
     _reader: Reader = field(init=False, repr=False)
@@ -129,7 +147,7 @@ class Bag:
         self._reader = _open(Path(self.path))
         try:
             image = _find_image(self._reader, self.image_topic, self.path)
-            roles = _roles(self._reader, image)
+            roles = _roles(self._reader, image, self.named, self.path)
             types = {c.topic: c.msgtype for c in self._reader.connections if c.topic in roles}
             self.topics = BagTopics(roles, types)
             self.n_frames = self._reader.topics[image].msgcount
@@ -175,6 +193,11 @@ class Bag:
                 time_ns,
                 BagMessage(roles[topic], topic, connection.msgtype, stamp_ns, bytes(data)),
             )
+
+
+def node_topic(role: str) -> str:
+    """The node's topic that takes the messages of a role, see `BagMessage.role`."""
+    return f"evidence/{role}" if role in EVIDENCE_NAMES else role
 
 
 def _open(path: Path) -> Reader:
@@ -257,21 +280,34 @@ def _is_colour(reader: Reader, topic: str, path: Path) -> bool:
     return str(image.encoding).startswith(COLOUR_ENCODINGS)
 
 
-def _roles(reader: Reader, image: str) -> dict[str, str]:
-    """Role by topic; what belongs to a second camera plays none."""
+def _roles(reader: Reader, image: str, named: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Role by topic; what belongs to a second camera plays none.
+
+    Raises:
+        BagError: a topic that was named is not there, or there is no such role.
+    """
+    for role, topic in named.items():
+        if role not in NAMEABLE or topic not in reader.topics:
+            raise BagError(
+                f"{path} has no {role} on {topic}: name one of {', '.join(NAMEABLE)}, on one of "
+                f"{', '.join(reader.topics)}"
+            )
     camera = image.removesuffix("/compressed").rpartition("/")[0]
-    roles = {image: "image", camera + CAMERA_INFO_TOPIC: "camera_info"}
+    roles = {image: "image", **{topic: role for role, topic in named.items()}}
+    if "camera_info" not in named:
+        roles[camera + CAMERA_INFO_TOPIC] = "camera_info"
     for topic in reader.topics:
-        role = _role_of(topic)
-        if role is not None and role not in roles.values():
-            roles[topic] = role
+        usual = _role_of(topic)
+        if usual is not None and usual not in roles.values():
+            roles[topic] = usual
     return {topic: role for topic, role in roles.items() if topic in reader.topics}
 
 
 def _role_of(topic: str) -> str | None:
     """The role that a topic's name gives it, whatever namespace it was recorded in."""
-    if topic.endswith(TRUTH_TOPIC):
-        return "truth"
+    for role, usual in (("truth", TRUTH_TOPIC), ("odometry", ODOMETRY_TOPIC)):
+        if topic.endswith(usual):
+            return role
     return next((name for name in EVIDENCE_NAMES if topic.endswith(EVIDENCE_TOPIC + name)), None)
 
 

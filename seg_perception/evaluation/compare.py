@@ -46,6 +46,10 @@ class Comparer:
         assert perception.labels_unrefined is not None
         return {"labels": perception.labels, UNREFINED_OUTPUT: perception.labels_unrefined}
 
+    def labels(self, image: NDArray[np.uint8], evidence: Sequence[Evidence]) -> NDArray[np.uint8]:
+        """The labels uint8 [h,w] of a frame uint8 [h,w,3] RGB that evidence corrects."""
+        return self._run(image, evidence, ("labels",))["labels"]
+
     def corrected(
         self,
         image: NDArray[np.uint8],

@@ -58,6 +58,7 @@ class Transport:
         latency_ms: stamp-to-publish of every answered frame: from its publication, which is when a
             camera stamps it, to that of its mask; the way to the node through DDS counts.
         stage_ms: {"p50", "p90", "p99"} of every stage inside the node, by name, from diagnostics.
+        convert_ms: what a message of each source takes to become evidence, p50, likewise.
     """
 
     mode: str
@@ -67,6 +68,7 @@ class Transport:
     duration_s: float = 0.0
     latency_ms: tuple[float, ...] = ()
     stage_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    convert_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def dropped(self) -> int:

@@ -14,7 +14,7 @@ from the same images and evidence, after the drive (where they cannot slow the n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from seg_perception.classes import ClassInfo
 from seg_perception.evaluation.compare import REPLACED, Comparer
 from seg_perception.evaluation.drive import ReplayFrame, Transport, given_classes, known_pixels
+from seg_perception.evaluation.gains import SourceGains
 from seg_perception.evaluation.gallery import Exhibit, Gallery
 from seg_perception.evaluation.plain import percentile_record, without_nan
 from seg_perception.evaluation.scores import (
@@ -65,6 +66,7 @@ class ReplayResult:
         frames: the answered frames in order.
         exhibits: a few of them in pictures.
         transport: counts and latencies.
+        sources: what each source of evidence brought alone; empty without truth.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -73,6 +75,7 @@ class ReplayResult:
     frames: tuple[FrameScore, ...]
     exhibits: tuple[Exhibit, ...]
     transport: Transport
+    sources: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     @property
     def node_counts(self) -> str:
@@ -106,6 +109,7 @@ class ReplayResult:
                 "stamp_to_publish_ms": percentile_record(self.transport.latency_ms),
                 "stage_ms": {name: dict(p) for name, p in self.transport.stage_ms.items()},
                 "evidence_classes": [self.classes[i].name for i in self.given],
+                "sources": {name: dict(figures) for name, figures in self.sources.items()},
                 "methods": {name: self._scores(tally) for name, tally in self.tallies.items()},
             }
         )
@@ -152,6 +156,7 @@ class Scorer:
         self._given: set[int] = set()
         self._frames: list[FrameScore] = []
         self._gallery = Gallery()
+        self._gains = None if comparer is None else SourceGains(comparer, len(self._classes))
 
     def add(self, frame: ReplayFrame) -> None:
         """Score one frame."""
@@ -170,6 +175,7 @@ class Scorer:
             tuple(self._frames),
             self._gallery.exhibits(),
             transport,
+            {} if self._gains is None else self._gains.to_record(transport.convert_ms),
         )
 
     def _maps(
@@ -194,6 +200,8 @@ class Scorer:
         maps: Mapping[str, NDArray[np.uint8]],
     ) -> dict[str, float]:
         """Add the frame to the tallies; its pixel accuracy by method."""
+        if self._gains is not None:
+            self._gains.add(frame, truth, maps["refined"])
         known = known_pixels(frame.evidence, *truth.shape)
         n_classes = len(self._classes)
         accuracy = {}

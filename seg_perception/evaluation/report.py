@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 from seg_perception.classes import VOID, ClassInfo
 from seg_perception.errors import ReplayError
 from seg_perception.evaluation.charts import grouped_bars, timeline
+from seg_perception.evaluation.drive import ReplayFrame
+from seg_perception.evaluation.gains import GAIN_COLUMNS, gain_rows
 from seg_perception.evaluation.gallery import Exhibit
 from seg_perception.evaluation.replay import ReplayResult
-from seg_perception.overlay import overlay
+from seg_perception.nearest import resize_nearest
+from seg_perception.overlay import hatch, outline, overlay
 
 TEMPLATE = "report.html.jinja"
 PICTURE_WIDTH = 480
 JPEG_QUALITY = 85
 OVERLAY_ALPHA = 0.6
-PUT_RIGHT, MADE_WRONG, EVIDENCE = (40, 190, 110), (230, 70, 60), (255, 210, 60)
+PUT_RIGHT, MADE_WRONG = (40, 190, 110), (230, 70, 60)
 SCORES = {
     "mIoU": "miou",
     "pixel accuracy": "pixel_accuracy",
@@ -79,6 +82,8 @@ def render_report(result: ReplayResult, title: str, about: Mapping[str, str]) ->
         scores=_score_rows(record["methods"]),
         score_names=list(SCORES),
         n_scored=record["frames"]["scored"],
+        gains=gain_rows(record),
+        gain_names=list(GAIN_COLUMNS.values()),
         given=", ".join(record["evidence_classes"]),
         class_chart=_class_chart(result, record),
         accuracy_chart=_accuracy_chart(result),
@@ -194,15 +199,19 @@ def _pictures(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> Iterator[Pictur
 
     helped = bool(exhibit.known.any())
     if helped:
-        lit = _tinted(frame.image, exhibit.known, EVIDENCE)
-        yield _picture("image, evidence in yellow", lit)
+        yield _picture("image, hatched where evidence knows", _hatched(frame, classes))
     else:
         yield _picture("image", frame.image)
     if frame.truth is not None:
         yield _picture("truth", overlaid(frame.truth))
     if helped and "refined" in maps:
         yield _picture("without evidence", overlaid(maps["refined"]))
-    yield _picture("corrected" if helped else "answer", overlaid(maps["corrected"]))
+    answer = overlaid(maps["corrected"])
+    if helped and "refined" in maps:
+        changed = outline(answer, maps["corrected"] != maps["refined"])
+        yield _picture("corrected, changes outlined", changed)
+    else:
+        yield _picture("corrected" if helped else "answer", answer)
     if helped and frame.truth is not None and "refined" in maps:
         yield _picture(
             "correction: put right green, made wrong red",
@@ -210,6 +219,15 @@ def _pictures(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> Iterator[Pictur
         )
     if frame.answer.entropy is not None:
         yield _picture("entropy", _heat(frame.answer.entropy))
+
+
+def _hatched(frame: ReplayFrame, classes: Sequence[ClassInfo]) -> NDArray[np.uint8]:
+    """The image with what each source knows."""
+    picture = frame.image
+    for evidence in frame.evidence:
+        index = resize_nearest(evidence.index, *picture.shape[:2])
+        picture = hatch(picture, index, evidence.sets, classes)
+    return picture
 
 
 def _changes(
@@ -229,7 +247,7 @@ def _tinted(
     image: NDArray[np.uint8],
     pixels: NDArray[np.bool_],
     color: tuple[int, int, int],
-    alpha: float = 0.5,
+    alpha: float,
 ) -> NDArray[np.uint8]:
     """The image with the given pixels bool [h,w] in a colour."""
     tinted = image.copy()

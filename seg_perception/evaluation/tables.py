@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from seg_perception.evaluation.evaluate import Evaluation
+from seg_perception.evaluation.gains import GAIN_COLUMNS, gain_rows
 from seg_perception.evaluation.replay import ReplayResult
 
 SCORE_COLUMNS = {
@@ -47,6 +48,7 @@ def replay_tables(result: ReplayResult) -> list[Table]:
         given = ", ".join(record["evidence_classes"]) or "none"
         title = f"{record['frames']['scored']} frames, percent; evidence of: {given}"
         tables.append(_score_table(title, record["methods"], columns))
+        tables += _gain_tables(record)
         tables.append(_class_table({name: m["class_iou"] for name, m in record["methods"].items()}))
     return tables
 
@@ -78,6 +80,17 @@ def _latency_table(record: Mapping[str, Any], counts: str) -> Table:
         table.add_row(name, *(number(points[p]) for p in ("p50", "p90", "p99")))
     table.caption = f"the node counted: {counts}"
     return table
+
+
+def _gain_tables(record: Mapping[str, Any]) -> list[Table]:
+    rows = gain_rows(record)
+    if not rows:
+        return []
+    title = "what each source brought alone, percentage points; together: what the node answered"
+    table = _table(title, ("", *GAIN_COLUMNS.values()))
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    return [table]
 
 
 def _score_table(

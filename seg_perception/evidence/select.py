@@ -55,6 +55,7 @@ class Rules:
         max_sets: S of the model; 0 = it takes no evidence.
         max_age_s: seconds that may lie between frame and evidence.
         trust: factor on the weight by source, default 1; 0 mutes a source.
+        max_ages_s: as `max_age_s`, by source, where it is another.
         doubted: sources that take no part, with the percentage to which they agree with what the
             image shows for sure, see `SourceGate`.
     """
@@ -65,6 +66,7 @@ class Rules:
     max_sets: int
     max_age_s: float
     trust: Mapping[str, float]
+    max_ages_s: Mapping[str, float] = field(default_factory=dict)
     doubted: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -119,8 +121,9 @@ def _decide(evidence: Evidence, stamp_ns: int, rules: Rules) -> Selected:
     if evidence.n_classes != rules.n_classes:
         reason = f"it has {evidence.n_classes} classes, the model {rules.n_classes}"
         return Selected(evidence, Verdict.REJECTED, age_ms, reason)
-    if age_ms > 1e3 * rules.max_age_s:
-        reason = f"{age_ms:.0f} ms from the frame, at most {1e3 * rules.max_age_s:.0f} are allowed"
+    max_age_ms = 1e3 * rules.max_ages_s.get(evidence.source, rules.max_age_s)
+    if age_ms > max_age_ms:
+        reason = f"{age_ms:.0f} ms from the frame, at most {max_age_ms:.0f} are allowed"
         return Selected(evidence, Verdict.STALE, age_ms, reason)
     if trust == 0:
         return Selected(evidence, Verdict.MUTED, age_ms, "its trust is set to 0")

@@ -6,15 +6,18 @@ One `DiagnosticStatus` named "<node>: perception". Its keys:
 |---|---|
 | `state` | lifecycle state |
 | `bundle`, `runner`, `runner_reason` | what answers, and why that runtime was chosen |
+| `camera` | its calibration; whether its lens bends lines, so that images must come rectified |
 | `frames.received`, `.answered`, `.failed` | counts |
 | `frames.dropped` | frames that a newer one overtook |
 | `frames.lost` | images that the middleware lost before the node saw them |
 | `frames.clock_jumps` | frames that were older than the one before |
 | `frames.per_second` | answers per second |
 | `stage.<name>.p50_ms`, `.p90_ms`, `.p99_ms` | milliseconds over the last frames, see `STAGES` |
-| `evidence.used`, `.stale`, `.rejected` | counts |
+| `evidence.used`, `.stale`, `.rejected`, `.doubted` | counts |
 | `evidence.<source>.age_ms`, `.agreement_percent` | of the last answer |
 | `evidence.<source>.reason` | why it was not used in the last answer; empty if it was |
+| `evidence.<source>.per_second` | messages that became evidence, per second |
+| `evidence.<source>.convert_ms` | milliseconds that takes, p50 over the last ones |
 | `faults.<cause>`, `faults.<cause>.last` | how often, and the last message, see `FAULTS` |
 """
 
@@ -36,6 +39,7 @@ STAGES = {
     "decode": "message to array",
     "wait": "in the mailbox, for the frame before",
     "resize": "to the model's size",
+    "gather": "until sensor messages that came before are evidence, moved to the frame's moment",
     "evidence": "fusing what is known",
     "infer": "the model",
     "restore": "to the image's size",
@@ -49,8 +53,15 @@ STAGES = {
 FAULTS = {
     "image": "a message on image that cannot be read",
     "image/compressed": "likewise",
+    "camera_info": "a message that cannot be read, or a camera without pixels",
+    "odometry": "a message that cannot be read",
     "evidence/labels": "a message that cannot be read, or evidence that was not used as a whole",
     "evidence/lane_mask": "likewise",
+    "evidence/lane_left": "likewise, or there was no camera_info yet",
+    "evidence/lane_right": "likewise",
+    "evidence/lane_borders": "the two together were not used as a whole",
+    "evidence/depth": "as evidence/lane_left, or no ground is seen",
+    "evidence/points": "likewise",
     "second_camera": "images of different frame_id come mixed",
     "clock_jump": "an image is older than the one before",
     "image_lost": "the middleware lost images",
@@ -61,9 +72,23 @@ FAULTS = {
 """The causes of faults. Each is logged once and counted from then on."""
 
 RATE_WINDOW_S = 5.0
-"""Answers of this last while make up `frames.per_second`."""
+"""What happened in this last while makes up `frames.per_second` and its like."""
+RATE_LENGTH = 500
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass(frozen=True)
+class Sensed:
+    """How the messages of one source become evidence.
+
+    Attributes:
+        per_second: how many.
+        convert_ms: milliseconds each, p50.
+    """
+
+    per_second: float
+    convert_ms: float
 
 
 @dataclass(frozen=True)
@@ -75,6 +100,7 @@ class Snapshot:
         counters: of the perceiver; None before it was configured.
         stages: percentiles by the name of the stage.
         evidence: of the last answer.
+        sensed: how the messages of each source become evidence.
         per_second: answers per second.
         lost: images lost by the middleware.
         faults: how often each cause happened.
@@ -85,6 +111,7 @@ class Snapshot:
     counters: Counters | None = None
     stages: Mapping[str, Percentiles] = field(default_factory=dict)
     evidence: tuple[EvidenceReport, ...] = ()
+    sensed: Mapping[str, Sensed] = field(default_factory=dict)
     per_second: float = 0.0
     lost: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
@@ -127,11 +154,15 @@ class Snapshot:
             "evidence.used": str(counters.evidence_used),
             "evidence.stale": str(counters.evidence_stale),
             "evidence.rejected": str(counters.evidence_rejected),
+            "evidence.doubted": str(counters.evidence_doubted),
         }
         for report in self.evidence:
             values[f"evidence.{report.source}.age_ms"] = f"{report.age_ms:.1f}"
             values[f"evidence.{report.source}.agreement_percent"] = f"{report.agreement:.2f}"
             values[f"evidence.{report.source}.reason"] = report.reason
+        for source, sensed in self.sensed.items():
+            values[f"evidence.{source}.per_second"] = f"{sensed.per_second:.2f}"
+            values[f"evidence.{source}.convert_ms"] = f"{sensed.convert_ms:.3f}"
         return values
 
 
@@ -169,6 +200,15 @@ class NodeReport:
         """A count, e.g. of "frames.dropped"; 0 if the node does not tell it."""
         return int(self.values.get(key, "0"))
 
+    def conversions(self) -> dict[str, float]:
+        """Milliseconds that a message takes to become evidence, p50, by source."""
+        ends = ("evidence.", ".convert_ms")
+        return {
+            key.removeprefix(ends[0]).removesuffix(ends[1]): float(value)
+            for key, value in self.values.items()
+            if key.startswith(ends[0]) and key.endswith(ends[1])
+        }
+
     def stages(self) -> dict[str, dict[str, float]]:
         """{"p50", "p90", "p99"} in milliseconds by the name of the stage."""
         found: dict[str, dict[str, float]] = {}
@@ -194,7 +234,9 @@ class Journal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stages = StageHistory()
-        self._answered: deque[float] = deque(maxlen=500)
+        self._answered: deque[float] = deque(maxlen=RATE_LENGTH)
+        self._sensed: dict[str, deque[float]] = {}
+        self._conversions = StageHistory()
         self._evidence: tuple[EvidenceReport, ...] = ()
         self._faults: Counter[str] = Counter()
         self._said: dict[str, str] = {}
@@ -220,6 +262,13 @@ class Journal:
             self._last_answer_s = time.monotonic()
             self._answered.append(self._last_answer_s)
             self._evidence = tuple(evidence)
+
+    def sensed(self, source: str, took_ms: float) -> None:
+        """A message of a source became evidence, which took so many milliseconds."""
+        with self._lock:
+            self._conversions.add({source: took_ms})
+            moments = self._sensed.setdefault(source, deque(maxlen=RATE_LENGTH))
+            moments.append(time.monotonic())
 
     def lost(self, total: int) -> None:
         """The middleware has lost this many images so far."""
@@ -252,7 +301,8 @@ class Journal:
                 counters=counters,
                 stages=self._stages.percentiles(),
                 evidence=self._evidence,
-                per_second=self._per_second(),
+                sensed=self._sensed_so_far(),
+                per_second=_per_second(self._answered),
                 lost=self._lost,
                 faults=dict(self._faults),
                 fault_messages=dict(self._said),
@@ -261,9 +311,18 @@ class Journal:
     def per_second(self) -> float:
         """Answers per second over the last seconds."""
         with self._lock:
-            return self._per_second()
+            return _per_second(self._answered)
 
-    def _per_second(self) -> float:
-        since = time.monotonic() - RATE_WINDOW_S
-        recent = [moment for moment in self._answered if moment >= since]
-        return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
+    def _sensed_so_far(self) -> dict[str, Sensed]:
+        took = self._conversions.percentiles()
+        return {
+            source: Sensed(_per_second(moments), took[source].p50_ms)
+            for source, moments in self._sensed.items()
+        }
+
+
+def _per_second(moments: Iterable[float]) -> float:
+    """How often something happened over the last while; moments of `time.monotonic`."""
+    since = time.monotonic() - RATE_WINDOW_S
+    recent = [moment for moment in moments if moment >= since]
+    return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0

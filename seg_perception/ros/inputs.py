@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,22 +17,20 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from seg_perception.classes import VOID, class_ids
-from seg_perception.errors import ConfigError, EvidenceError, SegPerceptionError
-from seg_perception.evidence.lanes import evidence_from_lane_mask
-from seg_perception.evidence.record import Evidence, evidence_from_labels
+from seg_perception.errors import SegPerceptionError
 from seg_perception.perceiver import Frame
 from seg_perception.ros.absence import Wanted
-from seg_perception.ros.messages import decode_compressed, stamp_ns, to_label_map, to_rgb
+from seg_perception.ros.messages import decode_compressed, stamp_ns, to_rgb
 from seg_perception.ros.qos import OVERRIDABLE, SubscriptionEventCallbacks, sensor_data
-from seg_perception.runtime.manifest import Manifest
+from seg_perception.ros.senses import MESSAGE_TYPES, ODOMETRY
 from seg_perception.timing import Stopwatch
 
 IMAGE, COMPRESSED = "image", "image/compressed"
-LABELS, LANE_MASK = "evidence/labels", "evidence/lane_mask"
 SECOND_CAMERA = "second_camera"
-"""Cause of a fault; the other causes are the names of the topics above."""
+"""Cause of a fault; the other causes are the names of topics."""
 
+ODOMETRY_DEPTH = 50
+"""Of all else only the newest message counts; the vehicle's way is made of many."""
 STAMPS_KEPT = 32
 """Images of each topic that are known again when they come by the other: about a second."""
 
@@ -57,8 +56,8 @@ class Receiver(Protocol):
     def on_frame(self, frame: Frame) -> None:
         """A frame, whose `header` is a `Received`."""
 
-    def on_evidence(self, evidence: Evidence) -> None:
-        """Evidence; its `source` is the topic's name without "evidence/"."""
+    def on_sensor(self, topic: str, message: Any) -> None:
+        """A message of one of `senses.MESSAGE_TYPES`; must return at once."""
 
     def on_fault(self, cause: str, message: str) -> None:
         """Something that came in cannot be used."""
@@ -72,8 +71,7 @@ class Inputs:
 
     Args:
         node: for which topics are subscribed.
-        manifest: of the model.
-        lane_classes: names of the classes that a pixel of a lane mask can belong to.
+        with_evidence: whether to subscribe to what the sensors know, too.
         receiver: gets what comes in.
 
     Attributes:
@@ -83,15 +81,8 @@ class Inputs:
         any_image: whether there was any yet.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        manifest: Manifest,
-        lane_classes: tuple[str, ...],
-        receiver: Receiver,
-    ) -> None:
+    def __init__(self, node: Node, receiver: Receiver, *, with_evidence: bool) -> None:
         self._node = node
-        self._manifest = manifest
         self._receiver = receiver
         self._camera: str | None = None
         self._stamps = {topic: deque[int](maxlen=STAMPS_KEPT) for topic in (IMAGE, COMPRESSED)}
@@ -110,25 +101,20 @@ class Inputs:
             ),
         )
         self.wanted = tuple(_describe(subscription) for subscription in images)
-        evidence = self._subscribe_evidence(lane_classes) if manifest.takes_evidence else ()
-        self._subscriptions = (*images, *evidence)
+        sensors = MutuallyExclusiveCallbackGroup()
+        known = MESSAGE_TYPES if with_evidence else {}
+        self._subscriptions = (
+            *images,
+            *(
+                self._subscribe(kind, topic, partial(receiver.on_sensor, topic), sensors)
+                for topic, kind in known.items()
+            ),
+        )
 
     def destroy(self) -> None:
         """Unsubscribe."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
-
-    def _subscribe_evidence(self, lane_classes: tuple[str, ...]) -> tuple[Subscription, ...]:
-        group = MutuallyExclusiveCallbackGroup()
-        subscriptions = [self._subscribe(Image, LABELS, self._on_labels, group)]
-        try:
-            self._lane_ids = class_ids(self._manifest.classes, lane_classes)
-        except ConfigError as error:
-            message = f"not subscribed: evidence.lane_mask.classes: {error}"
-            self._receiver.on_fault(LANE_MASK, message)
-        else:
-            subscriptions.append(self._subscribe(Image, LANE_MASK, self._on_lane_mask, group))
-        return tuple(subscriptions)
 
     def _subscribe(
         self,
@@ -154,7 +140,7 @@ class Inputs:
             message_type,
             topic,
             callback,
-            sensor_data(depth=1),
+            sensor_data(depth=ODOMETRY_DEPTH if topic == ODOMETRY else 1),
             callback_group=group,
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=lost if counts_losses else None
@@ -194,31 +180,6 @@ class Inputs:
                 f"images of {before!r} and {camera!r} (frame_id) come mixed on {topic}: "
                 "remap so that each camera has its own node",
             )
-
-    def _on_labels(self, message: Image) -> None:
-        self._receiver.on_evidence(
-            evidence_from_labels(
-                to_label_map(message),
-                self._manifest.n_classes,
-                stamp_ns=stamp_ns(message.header),
-                source="labels",
-            )
-        )
-
-    def _on_lane_mask(self, message: Image) -> None:
-        mask = to_label_map(message)
-        evidence = evidence_from_lane_mask(
-            mask,
-            self._lane_ids,
-            self._manifest.n_classes,
-            stamp_ns=stamp_ns(message.header),
-            source="lane_mask",
-        )
-        if not evidence.index.any() and (mask == VOID).any():
-            raise EvidenceError(
-                f"every pixel is 0 or {VOID}, which both mean unknown: publish 1 on lanes"
-            )
-        self._receiver.on_evidence(evidence)
 
 
 def _describe(subscription: Subscription) -> Wanted:

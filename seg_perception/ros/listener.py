@@ -105,6 +105,10 @@ class Listener:
         """{"p50", "p90", "p99"} in milliseconds by stage, as the node tells them."""
         return {} if self.report is None else self.report.stages()
 
+    def conversions(self) -> dict[str, float]:
+        """Milliseconds that a message takes to become evidence, p50, by source."""
+        return {} if self.report is None else self.report.conversions()
+
 
 def sent_ns(info: Any) -> int:
     """When a message was handed to the middleware, by the sender's wall clock.

@@ -18,12 +18,12 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, Image
 
-from seg_perception.errors import ReplayError
+from seg_perception.errors import ReplayError, SegPerceptionError
 from seg_perception.evaluation.drive import Answer, ReplayFrame, Transport
 from seg_perception.evidence.record import Evidence
 from seg_perception.ros.listener import DEEP, Listener, sent_ns
 from seg_perception.ros.messages import decode_compressed, stamp_ns, to_label_map, to_rgb
-from seg_perception.ros.recorded import EVIDENCE_SOURCES, EvidenceMemory
+from seg_perception.ros.senses import MESSAGE_TYPES, Senses
 
 POLL_S = 0.05
 GRACE_S = 0.3
@@ -73,11 +73,11 @@ class Live:
 
     Args:
         options: see there.
-        memory: empty.
+        senses: as the node's, and new; None if its model takes no evidence.
     """
 
-    def __init__(self, options: LiveOptions, memory: EvidenceMemory) -> None:
-        self._options, self._memory = options, memory
+    def __init__(self, options: LiveOptions, senses: Senses | None) -> None:
+        self._options, self._senses = options, senses
         self._lock = threading.Lock()
         self._images: dict[int, _Image] = {}
         self._truth: dict[int, Image] = {}
@@ -138,6 +138,7 @@ class Live:
                 duration_s=max(0, self._last_ns - self._first_ns) / 1e9,
                 latency_ms=tuple(self._latency_ms),
                 stage_ms=self._listener.stages(),
+                convert_ms=self._listener.conversions(),
             )
 
     def _spin(self) -> None:
@@ -151,15 +152,15 @@ class Live:
         compressed = f"{image.removesuffix('/compressed')}/compressed"
         subscribe(CompressedImage, compressed, self._on_image, DEEP)
         subscribe(Image, options.beside_node("truth/labels"), self._on_truth, DEEP)
-        for source in EVIDENCE_SOURCES:
-            topic = options.beside_node(f"evidence/{source}")
-            subscribe(Image, topic, functools.partial(self._on_evidence, source), DEEP)
+        for topic, kind in MESSAGE_TYPES.items() if self._senses is not None else ():
+            hear = functools.partial(self._on_sensor, topic)
+            subscribe(kind, options.beside_node(topic), hear, DEEP)
 
     def _on_image(self, message: Image | CompressedImage, info: Any) -> None:
         stamp = stamp_ns(message.header)
         with self._lock:
             self._n_images += stamp not in self._images
-            self._images[stamp] = _Image(message, sent_ns(info), self._memory.near(stamp))
+            self._images[stamp] = _Image(message, sent_ns(info), self._known(stamp))
             self._first_ns = self._first_ns or self._images[stamp].sent_ns
             _forget_oldest(self._images)
 
@@ -168,13 +169,18 @@ class Live:
             self._truth[stamp_ns(message.header)] = message
             _forget_oldest(self._truth)
 
-    def _on_evidence(self, source: str, message: Image) -> None:
+    def _on_sensor(self, topic: str, message: Any) -> None:
         stamp = stamp_ns(message.header)
         with self._lock:
-            self._memory.take(source, message)
+            if self._senses is not None:
+                with contextlib.suppress(SegPerceptionError):  # the node tells of it
+                    self._senses.take(topic, message)
             image = self._images.get(stamp)
             if image is not None:
-                self._images[stamp] = replace(image, evidence=self._memory.near(stamp))
+                self._images[stamp] = replace(image, evidence=self._known(stamp))
+
+    def _known(self, stamp: int) -> tuple[Evidence, ...]:
+        return () if self._senses is None else self._senses.usable(stamp)
 
     def _complete(self) -> list[ReplayFrame]:
         """Frames whose answer has come, and whose truth has had the time to."""

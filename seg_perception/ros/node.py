@@ -201,6 +201,7 @@ class SegmentationNode(LifecycleNode):
             "bundle": str(runner.bundle.path),
             "runner": runner.name,
             "runner_reason": runner.reason,
+            "camera": session.camera,
         }
         return session.journal.snapshot(facts, session.counters)
 

@@ -125,7 +125,7 @@ class NodeProcess:
         os.environ.update(self.environment)
         try:
             context = Context()
-            rclpy.init(context=context)
+            rclpy.init(args=[], context=context)
             return rclpy.create_node(
                 name, context=context, namespace=self.namespace, use_global_arguments=False
             )

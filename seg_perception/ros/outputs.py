@@ -13,7 +13,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from seg_perception.classes import ClassInfo
-from seg_perception.overlay import overlay
+from seg_perception.nearest import resize_nearest
+from seg_perception.overlay import hatch, outline, overlay
 from seg_perception.perceiver import Perception
 from seg_perception.ros.messages import LABEL_INFO_TYPE, from_array, label_info, to_jpeg
 from seg_perception.ros.parameters import Settings
@@ -73,23 +74,38 @@ class Outputs:
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._label_info)
 
+    @property
+    def shows_overlay(self) -> bool:
+        """Whether somebody looks at the overlay."""
+        publishers = (self._overlay, self._overlay_jpeg)
+        return any(publisher.get_subscription_count() for publisher in publishers)
+
     def _publish_overlay(self, perception: Perception, header: Header, settings: Settings) -> bool:
         as_image = self._overlay.get_subscription_count() > 0
         as_jpeg = self._overlay_jpeg.get_subscription_count() > 0
         if not (as_image or as_jpeg):
             return False
-        picture: NDArray[np.uint8] = overlay(
+        picture = self._picture(perception, settings)
+        if as_image:
+            self._overlay.publish(from_array(picture, "rgb8", header))
+        if as_jpeg:
+            self._overlay_jpeg.publish(to_jpeg(picture, header))
+        return True
+
+    def _picture(self, perception: Perception, settings: Settings) -> NDArray[np.uint8]:
+        picture = overlay(
             perception.frame.image,
             perception.labels,
             self._classes,
             settings.overlay_alpha,
             legend=settings.overlay_legend,
         )
-        if as_image:
-            self._overlay.publish(from_array(picture, "rgb8", header))
-        if as_jpeg:
-            self._overlay_jpeg.publish(to_jpeg(picture, header))
-        return True
+        known, before = perception.known, perception.labels_unrefined
+        if not settings.overlay_evidence or known is None:
+            return picture
+        index = resize_nearest(known.index, *perception.frame.size)
+        picture = hatch(picture, index, known.sets, self._classes)
+        return picture if before is None else outline(picture, perception.labels != before)
 
     def _publisher(self, message_type: type, name: str) -> LifecyclePublisher:
         def incompatible(event: Any) -> None:

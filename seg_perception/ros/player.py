@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.publisher import Publisher
@@ -15,7 +16,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from seg_perception.errors import ReplayError
-from seg_perception.evaluation.bag import COMPRESSED_TYPE, Bag, BagFrame
+from seg_perception.evaluation.bag import COMPRESSED_TYPE, TOPICS_OF, Bag, BagFrame, node_topic
 from seg_perception.evaluation.drive import Transport
 from seg_perception.ros.diagnostics import ERROR
 from seg_perception.ros.listener import Listener, Mask, PackedMap
@@ -27,18 +28,19 @@ MESSAGES = {
     "sensor_msgs/msg/CameraInfo": CameraInfo,
     "sensor_msgs/msg/PointCloud2": PointCloud2,
     "nav_msgs/msg/Path": PathMessage,
+    "nav_msgs/msg/Odometry": Odometry,
 }
 EVIDENCE_LEAD_S = 0.03
 """Lock-step: DDS keeps no order between topics, so evidence gets this head start on its image."""
-SETTLE_S = 0.3
-"""Once the image is subscribed: the other topics' discovery messages are on their way."""
+SETTLE_S = 3.0
+"""Once the image is subscribed, the other topics' discovery messages are on their way; a model that
+takes no evidence never subscribes to them."""
 RESEND_S = 3.0
 """Lock-step: after this long without an answer, a frame is sent again."""
 MAX_SILENCE = 3
 """Frames in a row without an answer after which lock-step gives up."""
 MAX_ENTROPIES = 128
 SPIN_S = 0.02
-NODE_INPUTS = {"image": "image", "camera_info": "camera_info"}
 DIAGNOSTICS_PERIOD_S = 0.5
 
 
@@ -50,7 +52,7 @@ class PlayOptions:
         rate_hz: frames a second; None = by the bag's stamps if `paced`, else lock-step: each frame
             waits for the answer to the one before.
         paced: send at the pace of the bag's stamps.
-        evidence: whether the node gets the bag's evidence.
+        sources: the evidence of the bag that the node gets; None = all there is.
         frames: only the first so many; None = all.
         parameters: of the node, by name.
         start_timeout_s: for the node to come up.
@@ -59,11 +61,17 @@ class PlayOptions:
 
     rate_hz: float | None = None
     paced: bool = False
-    evidence: bool = True
+    sources: tuple[str, ...] | None = None
     frames: int | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     start_timeout_s: float = 120.0
     answer_timeout_s: float = 20.0
+
+    def gives(self, role: str) -> bool:
+        """Whether the node gets the messages of this role, see `BagMessage.role`."""
+        if self.sources is None or role in ("image", "camera_info", "odometry"):
+            return role != "truth"
+        return any(role in TOPICS_OF[source] for source in self.sources)
 
     @property
     def lock_step(self) -> bool:
@@ -87,14 +95,14 @@ class PlayLog:
         masks: the answers by the image's stamp in nanoseconds.
         entropies: of some of them.
         latency_ms: from the publication of the image to that of the mask, by the image's stamp.
-        with_evidence: whether the node got the bag's evidence.
+        options: how it was played.
     """
 
     transport: Transport
     masks: Mapping[int, Mask]
     entropies: Mapping[int, PackedMap]
     latency_ms: Mapping[int, float]
-    with_evidence: bool
+    options: PlayOptions
 
 
 def play(
@@ -140,7 +148,7 @@ class _Player:
         self._publishers = {
             topic: self._publisher(topic, role)
             for topic, role in bag.topics.roles.items()
-            if role in ("image", "camera_info") or (options.evidence and role != "truth")
+            if options.gives(role)
         }
 
     def close(self) -> None:
@@ -169,7 +177,8 @@ class _Player:
                 f"{self._options.start_timeout_s:g} s{said}; give it more with --timeout, or see "
                 f"its log:\n{self._process.log_tail()}"
             )
-        self._spin_until(lambda: False, SETTLE_S)
+        others = self._publishers.values()
+        self._spin_until(lambda: all(p.get_subscription_count() for p in others), SETTLE_S)
 
     def play(self, progress: Callable[[int, int], None]) -> PlayLog:
         """Send the frames and gather the answers.
@@ -264,7 +273,7 @@ class _Player:
     def _publisher(self, topic: str, role: str) -> Publisher:
         """A publisher of the node's input that a recorded topic stands for."""
         msgtype = self._bag.topics.types[topic]
-        name = NODE_INPUTS.get(role, f"evidence/{role}")
+        name = node_topic(role)
         if msgtype == COMPRESSED_TYPE:
             name += "/compressed"
         return self._node.create_publisher(MESSAGES[msgtype], name, qos_profile_sensor_data)
@@ -283,6 +292,7 @@ class _Player:
             duration_s=max(0.0, (ended_ns - min(self._sent_ns.values())) / 1e9),
             latency_ms=tuple(latency_ms.values()),
             stage_ms=self._listener.stages(),
+            convert_ms=self._listener.conversions(),
         )
         entropies = self._listener.entropies
-        return PlayLog(transport, masks, entropies, latency_ms, self._options.evidence)
+        return PlayLog(transport, masks, entropies, latency_ms, self._options)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 
 from seg_perception.errors import SegPerceptionError
-from seg_perception.evidence.record import Evidence
+from seg_perception.evidence.gate import SourceGate
 from seg_perception.perceiver import Counters, Frame, Perceiver, Perception
 from seg_perception.ros.diagnostics import Journal
+from seg_perception.ros.frames import Frames
 from seg_perception.ros.inputs import Inputs, Received
+from seg_perception.ros.intake import Intake
 from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.senses import Senses
 from seg_perception.ros.share import share_path
 from seg_perception.runtime.bundle import check_bundle, load_bundle
 from seg_perception.runtime.engine_cache import Progress
+from seg_perception.runtime.manifest import Manifest
 from seg_perception.runtime.runner import Runner, open_runner
 
 LATENCY_LIMIT_MS = 60_000.0
@@ -49,6 +54,10 @@ class Session:
         self.journal = Journal()
         self.inputs: Inputs | None = None
         self._perceiver = Perceiver(self.runner)
+        self._frames = Frames(node)
+        self._senses = _make_senses(self.runner.bundle.manifest, self._frames, settings)
+        self._intake: Intake | None = None
+        self._gate = SourceGate()
         self._outputs = Outputs(node, self.runner.bundle.manifest.classes, self.on_fault)
         self._new_evidence: set[str] = set()
         self._clock_jumps = 0
@@ -59,23 +68,34 @@ class Session:
         """Counts of frames and evidence."""
         return self._perceiver.counters
 
+    @property
+    def camera(self) -> str:
+        """What is known of the camera, in words."""
+        return "not needed" if self._senses is None else self._senses.camera_text
+
     def apply(self, settings: Settings) -> None:
         """Take over what may change at run time."""
         self._settings = settings
-        self._perceiver.evidence_max_age_s = settings.evidence_max_age
         self._perceiver.temporal_precision = settings.temporal_precision
         self._perceiver.min_period_s = 1.0 / settings.max_rate if settings.max_rate else 0.0
-        self._perceiver.evidence_trust = {
-            "labels": settings.labels_trust,
-            "lane_mask": settings.lane_mask_trust,
-        }
+        sources = settings.evidence.by_source()
+        self._perceiver.evidence_max_ages_s = {name: one.max_age for name, one in sources.items()}
+        self._perceiver.evidence_trust = {name: one.trust for name, one in sources.items()}
+        self._perceiver.gate = self._gate if settings.evidence_gate else None
+        if self._senses is not None:
+            self._senses.apply(settings)
 
     def start(self) -> tuple[str, ...]:
         """Answer images from now on; return the full names of their topics."""
         self.journal.restart()
+        if self._senses is not None:
+            self._intake = Intake(self._senses, self.on_fault, self._on_sensed)
+            self._perceiver.supply = self._intake
+            # Told now, not only with the first message.
+            for source, reason in self._senses.mute_sources().items():
+                self.on_fault(f"evidence/{source}", reason)
         self._perceiver.start(self._on_perception, self._on_error)
-        manifest = self.runner.bundle.manifest
-        self.inputs = Inputs(self._node, manifest, self._settings.lane_mask_classes, self)
+        self.inputs = Inputs(self._node, self, with_evidence=self._intake is not None)
         return tuple(wanted.topic for wanted in self.inputs.wanted)
 
     def stop(self) -> None:
@@ -84,21 +104,26 @@ class Session:
             self.inputs.destroy()
             self.inputs = None
         self._perceiver.stop()
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
 
     def close(self) -> None:
         """Give back topics and memory."""
         self.stop()
         self._outputs.destroy()
+        self._frames.destroy()
         self.runner.close()
 
     def on_frame(self, frame: Frame) -> None:
         """See `Receiver`."""
         self._perceiver.submit(frame)
 
-    def on_evidence(self, evidence: Evidence) -> None:
+    def on_sensor(self, topic: str, message: Any) -> None:
         """See `Receiver`."""
-        self._new_evidence.add(evidence.source)
-        self._perceiver.offer(evidence)
+        intake = self._intake
+        if intake is not None:
+            intake.post(topic, message)
 
     def on_fault(self, cause: str, message: str) -> None:
         """Count it; log only the first of each cause, since a camera repeats its mistakes."""
@@ -110,6 +135,10 @@ class Session:
         self.journal.lost(total)
         self.on_fault("image_lost", LOST_ADVICE)
 
+    def _on_sensed(self, source: str, took_ms: float) -> None:
+        self._new_evidence.add(source)
+        self.journal.sensed(source, took_ms)
+
     def _on_error(self, error: Exception) -> None:
         known = isinstance(error, SegPerceptionError)
         self.on_fault("inference", str(error) if known else f"{type(error).__name__}: {error}")
@@ -117,6 +146,8 @@ class Session:
     def _on_perception(self, perception: Perception) -> None:
         received: Received = perception.frame.header
         published = self._outputs.publish(perception, received.header, self._settings)
+        # From the next frame on: what correction changed can only be outlined beside what was.
+        self._perceiver.unrefined = self._settings.overlay_evidence and self._outputs.shows_overlay
         timings = {"decode": received.decode_ms, **perception.timings, **published}
         timings["receive_to_publish"] = 1e3 * (time.perf_counter() - received.arrived_s)
         now_ns = self._node.get_clock().now().nanoseconds
@@ -153,6 +184,10 @@ class Session:
     def _class_name(self, label: int) -> str:
         names = {info.id: info.name for info in self.runner.bundle.manifest.classes}
         return names.get(label, str(label))
+
+
+def _make_senses(manifest: Manifest, frames: Frames, settings: Settings) -> Senses | None:
+    return Senses(manifest, frames, settings) if manifest.takes_evidence else None
 
 
 def _open(settings: Settings, progress: Progress) -> Runner:

@@ -48,6 +48,22 @@ def frames_of(path: Path, image_topic: str | None = None) -> list[BagFrame]:
         return list(bag.frames())
 
 
+def test_topics_can_be_named(tmp_path: Path) -> None:
+    path = record(
+        tmp_path / "bag",
+        ("/front/depth", START_NS, image(START_NS, "32FC1")),
+        ("/front/image", START_NS, image(START_NS)),
+    )
+    assert frames_of(path)[0].before == ()
+    with Bag(path, named={"depth": "/front/depth"}) as bag:
+        (frame,) = bag.frames()
+        assert roles_before(frame) == ["depth"]
+        assert bag.topics.evidence == ("depth",)
+    for named in ({"depth": "/rear/depth"}, {"radar": "/front/depth"}):
+        with pytest.raises(BagError, match="/front/depth, /front/image"), Bag(path, named=named):
+            pass
+
+
 def roles_before(frame: BagFrame) -> list[str]:
     return [message.role for message in frame.before]
 

@@ -12,6 +12,8 @@ from tiny_drives import CAMERA, ROAD, TinyDrive, of_drives, tiny_drive, tiny_sam
 from seg_perception.errors import BagError, ConfigError, DatasetError
 from seg_perception.evaluation.bag import TYPESTORE, Bag
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
+from seg_perception.evaluation.sensor_faults import Fault
+from seg_perception.evaluation.sensors import KnownLabels
 
 S = 1_000_000_000
 
@@ -86,7 +88,7 @@ def test_lane_mask_is_road_and_says_nothing_else(tmp_path: Path) -> None:
         assert (sample.labels[mask == 1] == ROAD).all()
 
 
-def test_known_lanes_give_mask_paths_depth_and_intrinsics(tmp_path: Path) -> None:
+def test_known_lanes_give_mask_paths_depth_points_and_intrinsics(tmp_path: Path) -> None:
     sample = with_lanes(tiny_sample(0))
     make_bag(TinyDrive((sample,)), tmp_path / "bag", BagOptions())
     found = messages(tmp_path / "bag")
@@ -101,12 +103,41 @@ def test_known_lanes_give_mask_paths_depth_and_intrinsics(tmp_path: Path) -> Non
     assert (pixels(found["depth"][0], "<f4") == 7.5).all()
     assert found["depth"][0].encoding == "32FC1"
     left, right = found["lane_left"][0], found["lane_right"][0]
-    assert [pose.pose.position.y for pose in left.poses] == [1.5] * 10
-    assert [pose.pose.position.y for pose in right.poses] == [-1.5] * 10
-    assert left.header.frame_id == "base_link"
+    for border, side in ((left, -1.5), (right, 1.5)):  # x is to the right, y down, z forward
+        places = [pose.pose.position for pose in border.poses]
+        np.testing.assert_allclose([p.x for p in places], side, atol=1e-6)
+        np.testing.assert_allclose([p.y for p in places], 1.5, atol=1e-6)
+        np.testing.assert_allclose([p.z for p in places], np.linspace(3, 30, 10), atol=1e-5)
+        assert border.header.frame_id == "camera"
+    (cloud,) = found["points"]
+    points = cloud.data.view("<f4").reshape(-1, 4)
+    assert (points[:, 2] == 7.5).all()
+    assert cloud.row_step == cloud.data.nbytes == cloud.width * cloud.point_step
+    assert [field.name for field in cloud.fields] == ["x", "y", "z", "intensity"]
     info = found["camera_info"][0]
     assert (info.k.reshape(3, 3) == [[20, 0, 15.5], [0, 20, 11.5], [0, 0, 1]]).all()
     assert (info.height, info.width) == (CAMERA.height, CAMERA.width)
+
+
+def test_odometry_is_the_pose_of_the_vehicle(tmp_path: Path) -> None:
+    drive = TinyDrive((replace(tiny_sample(0), pose=(1.0, 2.0, np.pi / 2)),))
+    make_bag(drive, tmp_path / "bag", BagOptions())
+    (message,) = messages(tmp_path / "bag")["odometry"]
+    pose = message.pose.pose
+    assert (pose.position.x, pose.position.y) == (1.0, 2.0)
+    np.testing.assert_allclose([pose.orientation.z, pose.orientation.w], 0.5**0.5)
+    assert (message.header.frame_id, message.child_frame_id) == ("odom", "base_link")
+
+
+def test_faulty_sensors_are_recorded_faulty(tmp_path: Path) -> None:
+    drive = TinyDrive(tuple(with_lanes(tiny_sample(i)) for i in range(4)))
+    faults = (Fault("depth", bias=1.0), Fault("points", drop=1.0), Fault("lane_mask", delay=0.15))
+    counts = make_bag(drive, tmp_path / "bag", BagOptions(faults=faults))
+    assert "/evidence/points" not in counts
+    assert counts["/evidence/lane_mask"] == 2
+    assert {float(pixels(depth, "<f4")[0, 0]) for depth in messages(tmp_path / "bag")["depth"]} == {
+        8.5
+    }
 
 
 def test_an_unknown_camera_is_uncalibrated(tmp_path: Path) -> None:
@@ -120,7 +151,7 @@ def test_known_labels_are_true_and_seeded(tmp_path: Path) -> None:
     drive = tiny_drive(2)
     found = {}
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
-        options = BagOptions(evidence=("labels",), labels_kind="points:0.2", seed=seed)
+        options = BagOptions(evidence=("labels",), labels=KnownLabels("points:0.2"), seed=seed)
         make_bag(drive, tmp_path / name, options)
         found[name] = [pixels(message) for message in messages(tmp_path / name)["labels"]]
     for sample, known in zip(drive.samples, found["one"], strict=True):
@@ -137,7 +168,7 @@ def test_without_evidence(tmp_path: Path) -> None:
 
 
 def test_sets_cannot_be_said_by_labels_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    options = BagOptions(evidence=("labels",), labels_kind="sets:0.5")
+    options = BagOptions(evidence=("labels",), labels=KnownLabels("sets:0.5"))
     with pytest.raises(ConfigError, match="several classes possible"):
         make_bag(tiny_drive(1), tmp_path / "bag", options)
     assert not (tmp_path / "bag").exists()
@@ -175,7 +206,7 @@ def test_a_broken_sample_leaves_no_half_bag(tmp_path: Path) -> None:
     ("options", "complaint"),
     [
         ({"storage": "tar"}, "mcap or sqlite3"),
-        ({"evidence": ("lidar",)}, "lane_mask, labels or none"),
+        ({"evidence": ("lidar",)}, "lane_mask, .*points, labels or none"),
         ({"rate_hz": 0.0}, "above 0"),
     ],
 )

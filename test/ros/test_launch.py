@@ -17,15 +17,16 @@ import yaml
 from rclpy.context import Context
 
 import seg_perception
-from seg_perception.ros.inputs import COMPRESSED, IMAGE, LABELS, LANE_MASK
+from seg_perception.ros.inputs import COMPRESSED, IMAGE
 from seg_perception.ros.node import NODE_NAME, SegmentationNode
+from seg_perception.ros.senses import MESSAGE_TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 CONFIG = ROOT / "config" / "segmentation.yaml"
 PACKAGE = "seg_perception"
-TOPICS = {IMAGE, COMPRESSED, LABELS, LANE_MASK}
-ROS_PACKAGES = {"rclpy", "ament_index_python", "cv_bridge", "launch", "launch_ros"}
+TOPICS = {IMAGE, COMPRESSED, *MESSAGE_TYPES}
+ROS_PACKAGES = {"rclpy", "ament_index_python", "cv_bridge", "launch", "launch_ros", "tf2_ros"}
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +107,10 @@ def test_config_holds_every_parameter_with_its_default(declared: dict[str, Any])
     assert dict(flat(written)) == declared
 
 
-def test_node_takes_the_config_as_it_is() -> None:
+@pytest.mark.parametrize("path", [CONFIG, ROOT / "config" / "sensors.yaml"], ids=lambda p: p.name)
+def test_node_takes_the_config_as_it_is(path: Path) -> None:
     context = Context()
-    rclpy.init(args=["--ros-args", "--params-file", str(CONFIG)], context=context)
+    rclpy.init(args=["--ros-args", "--params-file", str(path)], context=context)
     SegmentationNode(context=context).close()
     context.try_shutdown()
 
@@ -120,7 +122,7 @@ def test_launch_files_start_only_scripts_there_are(
     own = [call for call in calls(path, "Node") if keyword(call, "package") == PACKAGE]
     started = {keyword(call, "executable") for call in own}
     started |= {call.args[0].value for call in calls(path, "ExecutableInPackage")}
-    assert started
+    assert started or calls(path, "IncludeLaunchDescription")
     assert started <= set(console_scripts)
     assert all(keyword(call, "name") == NODE_NAME for call in own)
 
@@ -131,7 +133,10 @@ def test_launch_files_use_only_arguments_they_declare(path: Path) -> None:
     assert used == launch_arguments(path)
 
 
-def test_launch_file_names_files_that_are_installed(setup_arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", ["segmentation", "sensors"])
+def test_launch_file_names_files_that_are_installed(
+    name: str, setup_arguments: dict[str, Any]
+) -> None:
     installed = {
         str(Path(folder, Path(name).name))
         for folder, names in setup_arguments["data_files"]
@@ -139,7 +144,8 @@ def test_launch_file_names_files_that_are_installed(setup_arguments: dict[str, A
     }
     parts = [
         [part.value for part in call.args[0].elts if isinstance(part, ast.Constant)]
-        for call in calls(ROOT / "launch/segmentation.launch.py", "PathJoinSubstitution")
+        for call in calls(ROOT / f"launch/{name}.launch.py", "PathJoinSubstitution")
+        if getattr(call.args[0].elts[0], "id", "") == "SHARE"
     ]
     assert parts
     assert {str(Path("share", PACKAGE, *names)) for names in parts} <= installed
@@ -158,8 +164,9 @@ def test_launch_file_sets_parameters_and_topics_there_are(declared: dict[str, An
     assert remapped == TOPICS
 
 
-def test_replay_passes_on_arguments_there_are() -> None:
-    passed_on = literal_keys(ROOT / "launch/replay.launch.py")
+@pytest.mark.parametrize("name", ["replay", "sensors"])
+def test_launch_files_pass_on_arguments_there_are(name: str) -> None:
+    passed_on = literal_keys(ROOT / f"launch/{name}.launch.py")
     assert passed_on
     assert passed_on <= launch_arguments(ROOT / "launch/segmentation.launch.py")
 

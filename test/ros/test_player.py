@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_bundle import TINY_CLASSES
-from tiny_drives import ROAD, TinyDrive, tiny_drive, tiny_sample
+from tiny_drives import TinyDrive, tiny_drive, tiny_sample
 
 from seg_perception.errors import ReplayError
 from seg_perception.evaluation.bag import Bag
 from seg_perception.evaluation.compare import Comparer
 from seg_perception.evaluation.drive import ReplayFrame
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
-from seg_perception.evidence.record import evidence_from_labels
+from seg_perception.ros.frames import Frames
+from seg_perception.ros.parameters import Settings
 from seg_perception.ros.player import PlayLog, PlayOptions, play
-from seg_perception.ros.recorded import EvidenceMemory, replayed_frames
+from seg_perception.ros.recorded import replayed_frames
+from seg_perception.ros.senses import Senses
 from seg_perception.runtime.bundle import load_bundle
 from seg_perception.runtime.runner import open_runner
 
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.ros
 
 N_FRAMES = 5
 DRIVE = tiny_drive(N_FRAMES)
-ONE_THREAD = {"threads": "1"}
+PLAIN = {"threads": "1", "evidence_gate": "false"}
+"""A node whose answers to a frame do not depend on those before."""
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +49,11 @@ def comparer(bundle: Path) -> Iterator[Comparer]:
 
 
 def drive(path: Path, bundle: Path, **options: Any) -> tuple[PlayLog, list[ReplayFrame]]:
-    options["parameters"] = {**ONE_THREAD, **options.get("parameters", {})}
+    options["parameters"] = {**PLAIN, **options.get("parameters", {})}
     with Bag(path) as opened:
         log = play(opened, bundle, PlayOptions(**options))
-        memory = EvidenceMemory(len(TINY_CLASSES), (ROAD,))
-        return log, list(replayed_frames(opened, log, memory))
+        senses = Senses(load_bundle(bundle).manifest, Frames(), Settings())
+        return log, list(replayed_frames(opened, log, senses))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,7 @@ def test_latencies_of_every_stage_are_reported(
 
 
 def test_evidence_can_be_kept_from_the_node(bag: Path, bundle: Path, comparer: Comparer) -> None:
-    log, frames = drive(bag, bundle, evidence=False, frames=2)
+    log, frames = drive(bag, bundle, sources=(), frames=2)
     assert log.transport.sent == len(frames) == 2
     assert log.transport.node["evidence.used"] == 0
     for frame in frames:
@@ -152,24 +154,3 @@ def test_images_that_cannot_be_read_are_not_answered(tmp_path: Path, bundle: Pat
     file.write_bytes(file.read_bytes().replace(b"rgb8\0", b"rgb9\0"))
     with pytest.raises(ReplayError, match=r"(?s)did not answer 3 frames in a row.*rgb9"):
         drive(path, bundle, answer_timeout_s=0.5)
-
-
-def test_evidence_memory_takes_the_newest_that_is_near() -> None:
-    from std_msgs.msg import Header
-
-    from seg_perception.ros.messages import from_array
-
-    def mask(stamp_ns: int, value: int = 1) -> Any:
-        header = Header()
-        header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
-        return from_array(np.full((4, 6), value, np.uint8), "mono8", header)
-
-    memory = EvidenceMemory(len(TINY_CLASSES), (ROAD,), max_age_s=0.5)
-    memory.take("lane_mask", mask(10**9))
-    memory.take("labels", mask(2 * 10**9, value=3))
-    assert [e.source for e in memory.near(2 * 10**9)] == ["labels"]
-    assert [e.source for e in memory.near(1_500_000_000)] == ["lane_mask", "labels"]
-    memory.take("labels", mask(3 * 10**9, value=77))  # no such class: as the node, keep the old
-    (kept,) = memory.near(2_200_000_000)
-    expected = evidence_from_labels(np.full((4, 6), 3, np.uint8), len(TINY_CLASSES))
-    assert (kept.index == expected.index).all()

@@ -78,6 +78,7 @@ class Drive:
             camera=self._camera,
             lane_left=left,
             lane_right=right,
+            pose=(ego.x, ego.y, ego.heading),
         )
 
     def _pose(self, time_s: float) -> Pose:
