@@ -21,7 +21,14 @@ from training.networks import (
     UNetConfig,
 )
 from training.recipe import Recipe, Stage
-from training.refiners import CodeConfig, DenoiserConfig, EvidenceBatch, GaussianPrior, Scene
+from training.refiners import (
+    CodeConfig,
+    DenoiserConfig,
+    EvidenceBatch,
+    GaussianPrior,
+    PriorConfig,
+    Scene,
+)
 
 TINY_UNARY = UNetConfig(width=4, blocks=(1, 1), dilations=(1, 2))
 TINY_NETWORKS = {
@@ -34,6 +41,15 @@ TINY_NETWORKS = {
 
 TINY_CODE = CodeConfig(global_size=5, grid_size=2, channels=3, coarse=(2, 3))
 TINY_DENOISER = DenoiserConfig(widths=(4, 6, 8), stride=4, iterations=2)
+TINY_PRIOR = PriorConfig(
+    size=5,
+    grid=(2, 3),
+    image_widths=(4, 4),
+    segmentation_widths=(4, 4),
+    decoder_widths=(4, 4),
+    hidden=6,
+    high=(4, 3, 2),
+)
 TINY_CROP = Augmentation(crop=(32, 48), scale=(0.9, 1.1))
 
 ROAD, SIDEWALK, BUILDING, CAR, VOID_STORED = 3, 4, 1, 8, 11

@@ -82,12 +82,22 @@ def hardest_cross_entropy(
     return weighted_mean(losses, _weights(labels, valid, weights))
 
 
-def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) || N(0, I)), summed over the code: float [B].
+def gaussian_kl(
+    mean: Tensor, log_variance: Tensor, prior: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """KL(N(mean, variance) || prior) of diagonal Gaussians, summed over the code: float [B].
 
     Paper 004's Eq. 2 lacks the factor 1/2 and reads sigma as a variance: it is twice this.
+
+    Args:
+        mean: float [B, K].
+        log_variance: float [B, K].
+        prior: the same two of the prior (paper 000, Eq. 6); None = N(0, I).
     """
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+    if prior is None:
+        prior = torch.zeros_like(mean), torch.zeros_like(log_variance)
+    distance = (mean - prior[0]).square() + log_variance.exp()
+    return 0.5 * (distance / prior[1].exp() - 1 + prior[1] - log_variance).sum(dim=1)
 
 
 def weighted_mean(losses: Tensor, weight: Tensor) -> Tensor:

@@ -12,7 +12,14 @@ from seg_perception.errors import EvidenceError
 from seg_perception.evidence.geometry import GroundPlane, Pinhole
 from seg_perception.evidence.ground import GroundTracker
 from seg_perception.evidence.record import Evidence
-from seg_perception.evidence.terrain import FAR, GroundRules, terrain_sets, terrain_weights
+from seg_perception.evidence.terrain import (
+    FAR,
+    GROUND,
+    UNKNOWN,
+    GroundRules,
+    terrain_sets,
+    terrain_weights,
+)
 from seg_perception.nearest import resize_nearest
 
 __all__ = [
@@ -23,6 +30,9 @@ __all__ = [
     "evidence_from_depth",
     "sample_points",
 ]
+
+STEEP_ROWS, STEEPEST = 3, 0.5
+"""Over so many rows the ground may rise by this fraction of what an upright surface would."""
 
 MOST_METRES = 300.0
 """A median depth beyond this is millimetres taken for metres."""
@@ -67,8 +77,23 @@ def evidence_from_depth(
         height = fitting * rising
     height += np.float32(plane.offset_m)
     index = rules.rows(fitting, height)
+    index[_steep(fitting, height, camera) & (index == GROUND)] = UNKNOWN
     index[(fitting > rules.far_m) & (rising > 0)] = FAR
     return Evidence(index, sets, terrain_weights(weight, rules), stamp_ns, source)
+
+
+def _steep(
+    depth: NDArray[np.float32], height: NDArray[np.float32], camera: Pinhole
+) -> NDArray[np.bool_]:
+    """Where the surface rises like a wall: the feet of cars and houses are low, but no ground.
+
+    From one row to the next an upright surface rises by depth / fy metres, the ground by nothing.
+    """
+    steep = np.zeros(depth.shape, bool)
+    per_row = depth[STEEP_ROWS:] * np.float32(STEEPEST * STEEP_ROWS / camera.fy)
+    with np.errstate(invalid="ignore"):
+        steep[STEEP_ROWS:] = height[:-STEEP_ROWS] - height[STEEP_ROWS:] > per_row
+    return steep
 
 
 def sample_points(

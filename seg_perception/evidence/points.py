@@ -12,6 +12,7 @@ from seg_perception.errors import EvidenceError
 from seg_perception.evidence.geometry import GroundPlane, Pinhole, Pose, project_optical
 from seg_perception.evidence.record import Evidence
 from seg_perception.evidence.terrain import (
+    GROUND,
     OBSTACLE,
     UNKNOWN,
     GroundRules,
@@ -19,11 +20,13 @@ from seg_perception.evidence.terrain import (
     terrain_weights,
 )
 
-SCREEN_PX = (4, 8)
+SCREEN_PX = (4, 12)
 """Width and height in pixels of the cells in which a near obstacle hides what is behind it: a
 lidar's rays are some pixels apart, and far ones pass between them."""
 BEHIND, BEHIND_M = 0.1, 0.5
 """Hidden is what is deeper than the obstacle by this fraction and these metres."""
+FOOT_M = 1.0
+"""Low points within these metres of something raised are its foot, and no ground."""
 MOST_METRES = 1000.0
 
 
@@ -36,7 +39,7 @@ def evidence_from_points(
     groups: Mapping[str, tuple[str, ...]],
     *,
     rules: GroundRules | None = None,
-    splat_px: int = 3,
+    splat_px: int = 2,
     weight: float = 1.0,
     stamp_ns: int = 0,
     source: str = "points",
@@ -70,9 +73,13 @@ def evidence_from_points(
     pixels, depth = project_optical(seen, camera)
     last = camera.width - 1, camera.height - 1
     columns, lines = np.rint(pixels).astype(np.intp).clip(0, last).T
-    terrain = rules.rows(depth, plane.heights(seen))
-    hidden = _hidden(columns, lines, depth, terrain == OBSTACLE, camera)
-    told = (terrain != UNKNOWN) & ~hidden
+    height = plane.heights(seen)
+    terrain = rules.rows(depth, height)
+    before = _nearest(columns, lines, depth, terrain == OBSTACLE, camera)
+    hidden = depth > before * np.float32(1 + BEHIND) + np.float32(BEHIND_M)
+    raised = _nearest(columns, lines, depth, (terrain != GROUND) & (height > 0), camera)
+    foot = (terrain == GROUND) & (np.abs(depth - raised) < np.float32(FOOT_M))
+    told = (terrain != UNKNOWN) & ~hidden & ~foot
     index = _splat(columns[told], lines[told], depth[told], terrain[told], camera, splat_px)
     return Evidence(index, sets, terrain_weights(weight, rules), stamp_ns, source)
 
@@ -119,25 +126,22 @@ def _in_view(points: NDArray[np.float32], pose: Pose, camera: Pinhole) -> NDArra
     return np.asarray(seen[(seen[:, 2] > 0) & (seen[:, 2] < np.inf)])
 
 
-def _hidden(
+def _nearest(
     columns: NDArray[np.intp],
     lines: NDArray[np.intp],
     depth: NDArray[np.floating],
-    obstacle: NDArray[np.bool_],
+    chosen: NDArray[np.bool_],
     camera: Pinhole,
-) -> NDArray[np.bool_]:
-    """Which points [n] an obstacle in the same cell of the image, or in one beside it, hides."""
+) -> NDArray[np.float32]:
+    """The least depth [n] of the chosen points in or beside the cell of each point, or inf."""
     wide, high = SCREEN_PX
     cell_x, cell_y = columns // wide + 1, lines // high + 1
     screen = np.full((camera.height // high + 3, camera.width // wide + 3), np.inf, np.float32)
-    order = np.argsort(-depth[obstacle])  # so that in every cell the nearest is written last
-    cells = cell_y[obstacle][order], cell_x[obstacle][order]
-    screen[cells] = depth[obstacle][order]
+    order = np.argsort(-depth[chosen])  # so that in every cell the nearest is written last
+    screen[cell_y[chosen][order], cell_x[chosen][order]] = depth[chosen][order]
     across = np.minimum(np.minimum(screen[:, :-2], screen[:, 1:-1]), screen[:, 2:])
     around = np.minimum(np.minimum(across[:-2], across[1:-1]), across[2:])
-    limit = around * np.float32(1 + BEHIND) + np.float32(BEHIND_M)
-    hidden: NDArray[np.bool_] = depth > limit[cell_y - 1, cell_x - 1]
-    return hidden
+    return np.asarray(around[cell_y - 1, cell_x - 1])
 
 
 def _splat(

@@ -7,6 +7,7 @@ from tiny_scene import CAMERA, HEIGHT_M, PITCH_RAD, PLANE, on_box, street_depth
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
 from seg_perception.errors import EvidenceError
 from seg_perception.evidence.depth import (
+    STEEP_ROWS,
     GroundRules,
     GroundTracker,
     evidence_from_depth,
@@ -31,6 +32,10 @@ def test_ground_box_and_sky_are_told_apart() -> None:
     clear = on_box() & (depth * PLANE.ray_heights(CAMERA) + HEIGHT_M > 0.5)
     assert (evidence.index[clear] == OBSTACLE).all()
     ground = np.isfinite(depth) & ~on_box()
+    below_box = np.zeros_like(ground)
+    below_box[STEEP_ROWS:] = on_box()[:-STEEP_ROWS]
+    assert not (evidence.index[on_box()] == GROUND).any(), "its foot is low, but no ground"
+    ground &= ~below_box
     assert (evidence.index[ground & (depth < 30)] == GROUND).all()
     assert (evidence.index[ground & (depth > 30)] == UNKNOWN).all()
     assert (evidence.index[np.isinf(depth)] == FAR).all()

@@ -55,18 +55,19 @@ def test_a_point_behind_an_obstacle_is_dropped() -> None:
     assert index[pixel(beside)] == GROUND
 
 
-def test_the_ground_before_an_obstacle_stays() -> None:
-    foot = (BOX_M - 0.1, 0.0, 0.0)
-    assert scan([(BOX_M, 0.0, 0.4), foot]).index[pixel(foot)] == GROUND
+def test_the_ground_before_an_obstacle_stays_but_its_foot_is_no_ground() -> None:
+    ground, foot = (BOX_M - 1.5, 0.0, 0.0), (BOX_M, 0.0, 0.1)
+    index = scan([(BOX_M, 0.0, 0.4), ground, foot]).index
+    assert index[pixel(ground)] == GROUND
+    assert index[pixel(foot)] == 0
 
 
 def test_where_splats_meet_the_nearer_point_is_seen() -> None:
-    low, high = (9.0, 0.0, 0.0), (9.4, 0.0, 0.0 + 0.5)
-    index = scan([low, high], splat_px=15).index
-    assert index[pixel(low)] == GROUND
-    assert index[pixel(high)] == OBSTACLE or index[pixel(high)] == GROUND
-    nearer = scan([(9.0, 0.0, 0.5), (9.4, 0.0, 0.0)], splat_px=15).index
-    assert OBSTACLE in nearer
+    near, far = (8.0, 0.0, 0.0), (11.0, 0.0, 0.6)
+    index = scan([far, near], splat_px=41).index
+    assert index[pixel(near)] == GROUND
+    assert index[pixel(far)] == GROUND, "covered by the splat of the nearer one"
+    assert OBSTACLE in index
 
 
 def test_what_the_camera_does_not_see_is_left_out() -> None:

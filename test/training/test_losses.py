@@ -104,6 +104,10 @@ def test_gaussian_kl_as_torch_computes_it() -> None:
     posterior = Independent(Normal(mean, (0.5 * log_variance).exp()), 1)
     prior = Independent(Normal(torch.zeros(3, 7), torch.ones(3, 7)), 1)
     torch.testing.assert_close(gaussian_kl(mean, log_variance), kl_divergence(posterior, prior))
+    given = torch.randn(3, 7), torch.randn(3, 7)
+    prior = Independent(Normal(given[0], (0.5 * given[1]).exp()), 1)
+    found = gaussian_kl(mean, log_variance, given)
+    torch.testing.assert_close(found, kl_divergence(posterior, prior))
 
 
 def test_all_pixels_at_full_hardness_are_plain_cross_entropy() -> None:

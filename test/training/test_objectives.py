@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from tiny_training import TINY_CODE, TINY_DENOISER, TINY_UNARY, tiny_samples
+from tiny_training import TINY_CODE, TINY_DENOISER, TINY_PRIOR, TINY_UNARY, tiny_samples
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, VOID, ClassInfo
 from seg_perception.evaluation.scores import ConfusionMatrix
@@ -12,18 +14,33 @@ from training.model import Segmenter
 from training.objectives import OBJECTIVES, CodeSolver, Denoising, Refined, Task, Unary
 from training.objectives.code import CORRECTION_KINDS
 from training.objectives.denoising import SCENARIOS
+from training.objectives.prior import PriorJoint
 from training.refiners import GuidedCrfConfig, MeanFieldConfig
 from training.refiners.denoiser import PreparedDenoiser
 
 CPU = torch.device("cpu")
 OPTIONS = {"refined": {"learn": ("unary",)}}
 LEARNS = {"unary": {"unary"}, "refined": {"unary"}}
-LEARNS |= {"denoising": {"refiners"}}
+LEARNS |= {"denoising": {"refiners"}, "prior_joint": {"unary", "refiners"}}
+LEARNS |= {name: {"refiners"} for name in ("prior_vae", "prior_image", "prior_high")}
 LEARNS |= {"code_solver": {"refiners"}, "code_vae": {"refiners", "code_encoder"}}
 TASK = Task(CAMVID_CLASSES, CAMVID_GROUPS, torch.ones(11))
 
 
 CHAINS = {"denoising": (TINY_DENOISER,)}
+CHAINS |= {name: (TINY_PRIOR,) for name in OBJECTIVES if name.startswith("prior")}
+PRIOR_PARTS = {
+    "prior_vae": {"segmentation_encoder", "global_decoder", "global_scores"},
+    "prior_image": {"image_encoder"},
+    "prior_joint": {
+        "image_encoder",
+        "segmentation_encoder",
+        "global_decoder",
+        "hybrid",
+        "low_scores",
+    },
+    "prior_high": {"high"},
+}
 
 
 def model_of(objective: str = "", seed: int = 0) -> Segmenter:
@@ -60,7 +77,10 @@ def test_frozen_batch_statistics_stay_as_they_are(name: str) -> None:
     objective.loss(batch_of(), np.random.default_rng(0))
     after = model.state_dict()
     changed = {k.split(".")[0] for k, v in before.items() if not torch.equal(v, after[k])}
-    assert changed == LEARNS[name] - {"refiners"}  # the code has no batch normalisation
+    # Of the refiners, only the prior has batch normalisation.
+    assert changed == LEARNS[name] - (
+        {"refiners"} if TINY_PRIOR not in CHAINS.get(name, ()) else set()
+    )
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -192,3 +212,65 @@ def test_a_scenario_that_there_is_not_is_named() -> None:
         Denoising(model_of("denoising"), TASK, scenario="noise")
     with pytest.raises(ValueError, match="no denoiser to train"):
         Denoising(model_of(), TASK)
+
+
+@pytest.mark.parametrize("name", PRIOR_PARTS)
+def test_each_stage_of_the_prior_moves_its_own_parts(name: str) -> None:
+    model = model_of(name)
+    prior = model.refiners["prior"]
+    before = {k: v.clone() for k, v in prior.state_dict().items() if "running" in k}
+    objective = OBJECTIVES[name](model, TASK)
+    objective.train()
+    objective.loss(batch_of(), np.random.default_rng(0)).backward()
+    reached = {k.split(".")[0] for k, p in prior.named_parameters() if p.grad is not None}
+    assert reached == PRIOR_PARTS[name]
+    after = prior.state_dict()
+    changed = {k.split(".")[0] for k, v in before.items() if not torch.equal(v, after[k])}
+    assert changed == PRIOR_PARTS[name] - {"global_scores", "low_scores"}
+
+
+@pytest.mark.parametrize("name", PRIOR_PARTS)
+def test_each_stage_of_the_prior_has_a_score(name: str) -> None:
+    objective = OBJECTIVES[name](model_of(name).eval(), TASK)
+    with torch.no_grad():
+        assert 0 <= objective.score(tiny_samples(2), CPU) <= 100
+
+
+def test_codes_guessed_from_the_image_enter_the_joint_loss() -> None:
+    model, batch = model_of("prior_joint"), batch_of()
+
+    def loss(**options: float) -> float:
+        objective = PriorJoint(model, TASK, **options)
+        model.eval()
+        torch.manual_seed(0)
+        return float(objective.loss(batch, np.random.default_rng(0)).detach())
+
+    assert len({loss(guessed=share) for share in (0.0, 0.5, 1.0)}) == 3
+    assert loss(beta=2.0) > loss(beta=1.0)
+
+
+def test_the_unary_network_can_stay_as_it_is_in_the_joint_stage() -> None:
+    model = model_of("prior_joint")
+    objective = PriorJoint(model, TASK, unary=False)
+    objective.train()
+    assert not any(p.requires_grad for p in model.unary.parameters())
+    assert not model.unary.training
+
+
+def test_segmentations_are_encoded_at_cell_centres_without_void() -> None:
+    labels = torch.full((1, 16, 24), VOID)
+    labels[:, :, 12:] = 3
+    coarse, one_hot = OBJECTIVES["prior_vae"](model_of("prior_vae"), TASK).truth(labels)
+    assert coarse.shape == (1, 8, 12)
+    assert one_hot.shape == (1, 11, 8, 12)
+    assert not one_hot[..., :6].any()
+    assert (one_hot[:, 3, :, 6:] == 1).all()
+    assert one_hot.sum() == 8 * 6
+
+
+def test_a_prior_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="no prior to train"):
+        OBJECTIVES["prior_vae"](model_of(), TASK)
+    without = Segmenter(11, TINY_UNARY, (dataclasses.replace(TINY_PRIOR, high=()),))
+    with pytest.raises(ValueError, match="no head to full size"):
+        OBJECTIVES["prior_high"](without, TASK)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from training.objectives.base import Objective, Task
 from training.objectives.code import CodeSolver, CodeVae
 from training.objectives.denoising import Denoising
+from training.objectives.prior import PriorHigh, PriorImage, PriorJoint, PriorVae
 from training.objectives.refined import Refined
 from training.objectives.unary import Unary
 
@@ -27,5 +28,9 @@ OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
     "code_solver": CodeSolver,
     "code_vae": CodeVae,
     "denoising": Denoising,
+    "prior_vae": PriorVae,
+    "prior_image": PriorImage,
+    "prior_joint": PriorJoint,
+    "prior_high": PriorHigh,
 }
 """By the name that stages use."""

@@ -10,6 +10,7 @@ from training.refiners.denoiser import DenoiserConfig, DenoiserRefiner
 from training.refiners.evidence import EvidenceBatch, PooledEvidence, pool_evidence
 from training.refiners.guided_crf import GuidedCrfConfig, GuidedCrfRefiner
 from training.refiners.mean_field import MeanFieldConfig, MeanFieldRefiner
+from training.refiners.prior import PriorConfig, PriorRefiner
 from training.refiners.protocol import GaussianPrior, Refiner, Scene
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "MeanFieldRefiner",
     "PooledEvidence",
     "Prepared",
+    "PriorConfig",
+    "PriorRefiner",
     "Refiner",
     "RefinerConfig",
     "Scene",
@@ -43,6 +46,7 @@ REFINERS: Mapping[str, tuple[type[RefinerConfig], Callable[..., Refiner[Any, Any
     GuidedCrfRefiner.name: (GuidedCrfConfig, GuidedCrfRefiner),
     MeanFieldRefiner.name: (MeanFieldConfig, MeanFieldRefiner),
     DenoiserRefiner.name: (DenoiserConfig, DenoiserRefiner),
+    PriorRefiner.name: (PriorConfig, PriorRefiner),
 }
 """(config, refiner) by the refiner's name."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tiny_training import TINY_DENOISER, TINY_NETWORKS, TINY_UNARY
+from tiny_training import TINY_DENOISER, TINY_NETWORKS, TINY_PRIOR, TINY_UNARY
 from torch import Tensor, nn
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
@@ -20,7 +20,7 @@ from training.model import Segmenter
 
 HEIGHT, WIDTH = 72, 104  # no multiple of 16 or 32: every pooling has something to round
 IMAGE = TensorSpec("image", "float32", (1, 3, HEIGHT, WIDTH))
-REFINERS = {"denoiser": (TINY_DENOISER,)}
+REFINERS = {"denoiser": (TINY_DENOISER,), "prior": (TINY_PRIOR,)}
 CHAINS = {name: (config, ()) for name, config in TINY_NETWORKS.items()}
 CHAINS |= {name: (TINY_UNARY, refiners) for name, refiners in REFINERS.items()}
 
