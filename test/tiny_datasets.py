@@ -171,7 +171,7 @@ def write_faces(root: Path) -> Path:
 
 
 def write_lfw(root: Path) -> Path:
-    """One person in each list; superpixels are eight columns, four wide."""
+    """One person in each list; superpixels are 4 wide and half as high as the image."""
     people = {"train": "Aaron_Eckhart 1", "validation": "Abel_Pacheco 4", "test": "Zico 3"}
     for split, line in people.items():
         person, number = line.split()
@@ -181,7 +181,7 @@ def write_lfw(root: Path) -> Path:
         picture = shown(labels, FACE_CLASSES)
         write_picture(root / "lfw_funneled" / person / f"{name}.jpg", picture)
         write_picture(root / "parts_lfw_funneled_gt_images" / f"{name}.ppm", picture)
-        numbers = np.tile(np.arange(WIDTH) // 4, (HEIGHT, 1))
+        numbers = np.add.outer(8 * (np.arange(HEIGHT) >= HEIGHT // 2), np.arange(WIDTH) // 4)
         path = root / "parts_lfw_funneled_superpixels_mat" / person / f"{name}.dat"
         path.parent.mkdir(parents=True)
         np.savetxt(path, numbers, fmt="%d")

@@ -185,7 +185,7 @@ def test_lfw_reads_colours_and_superpixels(tmp_path: Path) -> None:
     assert sample.name == "Abel_Pacheco_0004"
     assert [int(sample.labels[row, 5]) for row in (0, -1)] == [1, 2]
     assert sample.superpixels.shape == (HEIGHT, WIDTH)
-    assert {*np.unique(sample.superpixels)} == {*range(8)}
+    assert {*np.unique(sample.superpixels)} == {*range(16)}
 
 
 def test_lfw_without_superpixels_has_none(tmp_path: Path) -> None:

@@ -63,7 +63,12 @@ def pooled_miou(
 
 def image_of(sample: Sample, device: torch.device) -> Tensor:
     """Float [1, 3, H, W], 0-255."""
-    return torch.from_numpy(sample.image).permute(2, 0, 1)[None].float().to(device)
+    return image_array(sample.image, device)
+
+
+def image_array(image: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Float [1, 3, H, W] of uint8 [H, W, 3]."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float().to(device)
 
 
 def labels_of(scores: Tensor, size: tuple[int, ...]) -> NDArray[np.uint8]:
