@@ -149,8 +149,8 @@ def main() -> None:
         denoiser = denoiser_of(model)
         best = choose(denoiser, chosen_on, classes, STEP_SIZES, options.at_most)
         found = curve(denoiser, reported, classes, best.step_size, best.steps)[-1]
-        table.add_row(*f"DAE({scenario})", *_figures(best, found))
-        Console().print(table, f"{spent:.0f} s of CPU in training")
+        table.add_row(f"DAE({scenario})", *_figures(best, found))
+        Console(width=100).print(table, f"{spent:.0f} s of CPU in training")
 
 
 def _figures(best: Choice, found: float) -> tuple[str, ...]:
