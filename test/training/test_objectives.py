@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -271,6 +269,3 @@ def test_segmentations_are_encoded_at_cell_centres_without_void() -> None:
 def test_a_prior_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="no prior to train"):
         OBJECTIVES["prior_vae"](model_of(), TASK)
-    without = Segmenter(11, TINY_UNARY, (dataclasses.replace(TINY_PRIOR, high=()),))
-    with pytest.raises(ValueError, match="no head to full size"):
-        OBJECTIVES["prior_high"](without, TASK)

@@ -194,29 +194,20 @@ class PriorJoint(PriorObjective):
 
 
 class PriorHigh(PriorObjective):
-    """Stage (e): the head to full size, after all else has been trained.
-
-    Raises:
-        ValueError: the prior has no such head.
-    """
-
-    def __init__(self, model: Segmenter, task: Task) -> None:
-        super().__init__(model, task)
-        if self.prior.high is None:
-            raise ValueError("there is no head to full size: set prior.high=48,24,16")
+    """Stage (e): the head to full size, after all else has been trained."""
 
     def learning(self) -> Sequence[nn.Module]:
         """The head."""
-        return [self.prior.high] if self.prior.high is not None else []
+        return (self.prior.high,)
 
     def bound(self, prepared: PreparedPrior, labels: Tensor) -> Tensor:
         """Cross-entropy, mean over the pixels, weighted by class."""
-        scores = self.prior.scores(prepared, prepared.code.mean)
+        scores = self.prior.full(prepared, prepared.code.mean)
         return F.cross_entropy(scores, labels, self.weights, ignore_index=VOID)
 
     def score(self, samples: Sequence[Sample], device: torch.device) -> float:
-        """Pooled mIoU of the chain, percent."""
-        return pooled_miou(self.model, samples, self.model.classes, device)
+        """Pooled mIoU of the scores at full size at the most likely code, percent."""
+        return self.score_of(lambda x: self.prior.full(x, x.code.mean), samples, device)
 
 
 def _kl(posterior: Gaussian, prior: Gaussian) -> Tensor:

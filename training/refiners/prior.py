@@ -25,6 +25,8 @@ SHARED_STRIDE = 4
 LOCAL_STRIDE = 8
 """Of the local map, and so of the low-resolution scores: 32 x 32 for an image of 256 x 256."""
 
+ANSWERS = ("code", "low", "full")
+
 
 @dataclass(frozen=True)
 class PriorConfig:
@@ -38,8 +40,10 @@ class PriorConfig:
         decoder_widths: channels of the global decoder's levels, each of which doubles the size:
             with three of them and a grid of 4 x 4 the global map is 32 x 32.
         hidden: channels of the hybrid decoder.
-        high: channels of the head that brings the scores to full size, at 1/4, 1/2 and 1; () =
-            none.
+        high: channels of the head that brings the scores to full size, at 1/4, 1/2 and 1.
+        answer: what is read as scores: "code", the code alone at the size of the global map (the
+            paper's image encoder), "low", code and image at 1/8 (its LR), or "full", brought to
+            full size (its HR).
     """
 
     size: int = 64
@@ -48,7 +52,12 @@ class PriorConfig:
     segmentation_widths: tuple[int, ...] = (32, 64, 64)
     decoder_widths: tuple[int, ...] = (64, 48, 32)
     hidden: int = 96
-    high: tuple[int, ...] = (48, 24, 16)
+    high: tuple[int, int, int] = (48, 24, 16)
+    answer: str = "full"
+
+    def __post_init__(self) -> None:
+        if self.answer not in ANSWERS:
+            raise ValueError(f"answer {self.answer!r}: use {', '.join(map(repr, ANSWERS))}")
 
     @property
     def coarse(self) -> tuple[int, int]:
@@ -205,7 +214,7 @@ class PriorRefiner(Refiner[PreparedPrior, Tensor]):
         )
         self.low_scores = nn.Conv2d(config.hidden, classes, 1)
         beside = (channels[4], channels.get(2, 0), 3)
-        self.high = HighHead(config.hidden, beside, config.high, classes) if config.high else None
+        self.high = HighHead(config.hidden, beside, config.high, classes)
 
     @property
     def iterations(self) -> int:
@@ -235,11 +244,12 @@ class PriorRefiner(Refiner[PreparedPrior, Tensor]):
         return state
 
     def scores(self, prepared: PreparedPrior, state: Tensor) -> Tensor:
-        """Scores at full size, or at 1/8 without the head for it."""
-        if self.high is None:
+        """Scores as `config.answer` has them."""
+        if self.config.answer == "code":
+            return self.of_code_alone(state)
+        if self.config.answer == "low":
             return self.low(prepared, state)
-        scores: Tensor = self.high(self.decode(prepared, state), prepared)
-        return scores
+        return self.full(prepared, state)
 
     def decode(self, prepared: PreparedPrior, code: Tensor) -> Tensor:
         """The hybrid decoder's last features, float [B, hidden, H/8, W/8], of a code [B, K]."""
@@ -252,6 +262,11 @@ class PriorRefiner(Refiner[PreparedPrior, Tensor]):
     def low(self, prepared: PreparedPrior, code: Tensor) -> Tensor:
         """Low-resolution scores, float [B, C, H/8, W/8], of a code [B, K]."""
         scores: Tensor = self.low_scores(self.decode(prepared, code))
+        return scores
+
+    def full(self, prepared: PreparedPrior, code: Tensor) -> Tensor:
+        """Scores at full size, float [B, C, H, W], of a code [B, K]."""
+        scores: Tensor = self.high(self.decode(prepared, code), prepared)
         return scores
 
     def of_code_alone(self, code: Tensor) -> Tensor:

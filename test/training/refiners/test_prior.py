@@ -26,11 +26,11 @@ def scene_of(height: int, width: int) -> Scene:
 
 @torch.no_grad()
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (50, 70), (33, 31)])
-def test_answers_at_full_size_or_at_an_eighth_of_any_size(height: int, width: int) -> None:
+def test_answers_for_images_of_any_size(height: int, width: int) -> None:
     scene = scene_of(height, width)
     assert refiner_of()(scene).shape == (2, 4, height, width)
-    low = refiner_of(high=())(scene)
-    assert low.shape == (2, 4, -(-height // 8), -(-width // 8))
+    assert refiner_of(answer="low")(scene).shape == (2, 4, -(-height // 8), -(-width // 8))
+    assert refiner_of(answer="code")(scene).shape == (2, 4, 8, 12)
 
 
 @torch.no_grad()
@@ -79,11 +79,16 @@ def test_code_and_image_both_have_a_say() -> None:
 def test_samples_have_the_distributions_mean_and_variance() -> None:
     refiner = refiner_of()
     code = refiner.prepare(scene_of(64, 96)).code
+    many = dataclasses.replace(
+        code,
+        mean=code.mean.detach().repeat(4000, 1),
+        log_variance=code.log_variance.detach().repeat(4000, 1),
+    )
     torch.manual_seed(0)
-    many = torch.stack([code.sample() for _ in range(4000)]).detach()
+    drawn = many.sample().unflatten(0, (4000, -1))
     deviation = torch.exp(0.5 * code.log_variance.detach())
-    assert ((many.mean(dim=0) - code.mean.detach()).abs() < 0.08 * deviation).all()
-    torch.testing.assert_close(many.std(dim=0), deviation, rtol=0.05, atol=0)
+    assert ((drawn.mean(dim=0) - code.mean.detach()).abs() < 0.08 * deviation).all()
+    torch.testing.assert_close(drawn.std(dim=0), deviation, rtol=0.05, atol=0)
 
 
 def test_every_parameter_of_inference_learns() -> None:
@@ -95,7 +100,7 @@ def test_every_parameter_of_inference_learns() -> None:
 
 
 def test_gradients_are_exact() -> None:
-    refiner = refiner_of(high=())
+    refiner = refiner_of(answer="low")
     scene = scene_of(16, 32)
 
     def scores(given: Tensor, shared: Tensor, local: Tensor) -> Tensor:
@@ -111,3 +116,8 @@ def test_gradients_are_exact() -> None:
 def test_features_that_are_not_there_are_named() -> None:
     with pytest.raises(ValueError, match="no features at stride 8: the unary network has them at"):
         PriorRefiner(4, {4: 2, 16: 2}, TINY_PRIOR)
+
+
+def test_an_answer_that_there_is_not_is_named() -> None:
+    with pytest.raises(ValueError, match="answer 'high': use 'code', 'low', 'full'"):
+        refiner_of(answer="high")
