@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.refiners.code_guess import CodeGuess
 from training.refiners.evidence import PooledEvidence, pool_evidence
 from training.refiners.maps import mix, probabilities
 from training.refiners.protocol import GaussianPrior, Refiner, Scene
@@ -49,6 +50,9 @@ class CodeConfig:
         inner: conjugate-gradient steps in each.
         likelihood: "cross_entropy", -log of the probability of the set; or "squared", paper 004's
             distance between probabilities and truth.
+        guessed: whether the prior's mean is learned from the image, p(c | I) = N(m(I), I), as in
+            paper 000, instead of N(0, I). Codes are then measured from m(I): zero is the guess, and
+            the previous frame hands on how far it was from its own.
     """
 
     global_size: int = 48
@@ -60,6 +64,7 @@ class CodeConfig:
     iterations: int = 2
     inner: int = 4
     likelihood: str = "cross_entropy"
+    guessed: bool = False
 
     def __post_init__(self) -> None:
         if self.conditioning not in ("concat", "concat_mul"):
@@ -75,7 +80,7 @@ class Prepared:
     """What is computed once a frame.
 
     Attributes:
-        unary: float [B, C, h0, w0], the zero-code scores D0(I).
+        unary: float [B, C, h0, w0], the zero-code scores D0(I); with the guess, where there is one.
         pooled: float [B, C, h, w], the same averaged over the cells at which the code is solved.
         probs: float [B, C, h, w], probabilities of `pooled`.
         basis: float [B, D, h, w], image features that the decoded code is multiplied with; ones
@@ -157,6 +162,7 @@ class CodeRefiner(Refiner[Prepared, CodeState]):
             )
             with torch.no_grad():
                 self.basis[2].weight.mul_(REACH)
+        self.guess = self._guess(channels[self.GRID_STRIDE]) if config.guessed else None
         self.anchor = nn.Conv2d(seen, 1, 1)
         nn.init.zeros_(self.anchor.weight)
         # Held firmly from the start, a code changes nothing, and training stays on that plateau.
@@ -190,16 +196,34 @@ class CodeRefiner(Refiner[Prepared, CodeState]):
         )
         probs = probabilities(scores)
         seen = torch.cat([features.to(scores), probs, uncertainty], dim=1)
-        return Prepared(
+        anchor = self.anchor(seen)
+        prepared = Prepared(
             unary=unary.scores,
             pooled=scores,
             probs=probs,
             basis=self._basis(seen),
             resize=resize,
             grid=(int(grid[0]), int(grid[1])),
-            evidence=self._weigh(scene, probs, self.anchor(seen)),
+            evidence=self._weigh(scene, probs, anchor),
             prior=scene.prior or self._no_prior(scores, grid),
         )
+        if self.guess is None:
+            return prepared
+        code = self.guess(unary.features[self.GRID_STRIDE].to(scores))
+        prepared = self._from(prepared, code)
+        return replace(prepared, evidence=self._weigh(scene, prepared.probs, anchor))
+
+    def _guess(self, features: int) -> CodeGuess:
+        config = self.config
+        sizes = config.global_size, config.grid_size
+        return CodeGuess(features, 2 * config.channels, config.coarse, *sizes)
+
+    def _from(self, prepared: Prepared, code: Tensor) -> Prepared:
+        """The same frame with codes measured from `code`: its scores are the zero-code scores."""
+        change = self.decode(prepared, code)
+        pooled = prepared.pooled + change
+        scores = self.scores(prepared, CodeState(code, change))
+        return replace(prepared, unary=scores, pooled=pooled, probs=probabilities(pooled))
 
     def _basis(self, seen: Tensor) -> Tensor:
         if self.config.conditioning == "concat":

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.refiners.code import probabilities
-from training.refiners.protocol import Refiner, Scene
+from training.refiners.protocol import Refiner, Scene, at_stride
 
 LEAST_PROBABILITY = 1e-6
 """What probabilities are raised to before their logarithm: step size 1 may leave zeros."""
@@ -171,10 +171,7 @@ class DenoiserRefiner(Refiner[PreparedDenoiser, Tensor]):
 
     def prepare(self, scene: Scene) -> PreparedDenoiser:
         """Probabilities of the scene's scores at the autoencoder's stride, and the features."""
-        height, width = (-(-int(n) // self.config.stride) for n in scene.guide.shape[-2:])
-        scores = scene.unary.scores
-        if scores.shape[-2:] != (height, width):
-            scores = F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
+        scores, _ = at_stride(scene, self.config.stride)
         features = scene.unary.features[self.config.feature_stride].to(scores)
         return PreparedDenoiser(probabilities(scores), features)
 
