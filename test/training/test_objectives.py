@@ -188,6 +188,12 @@ def test_the_denoiser_learns_from_either_scenario() -> None:
     assert not any(layer.training for layer in model.unary.modules())
 
 
+def test_a_frozen_network_can_be_made_to_err_for_the_denoiser() -> None:
+    model = model_of("denoising")
+    Denoising(model, TASK, dropout=True).train()
+    assert [layer for layer in model.unary.modules() if layer.training] == [model.unary.dropout]
+
+
 def test_the_denoisers_loss_is_cross_entropy_plus_squared_distance() -> None:
     model = model_of("denoising")
     objective = Denoising(model, TASK, noise=0.0)

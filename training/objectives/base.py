@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from seg_perception.classes import ClassInfo
 from seg_perception.datasets import Sample
@@ -82,3 +82,10 @@ def labels_at(labels: Tensor, scores: Tensor) -> Tensor:
     stride = round(labels.shape[-1] / scores.shape[-1])
     first = (stride - 1) // 2
     return labels[:, first::stride, first::stride]
+
+
+def enable_dropout(network: nn.Module) -> None:
+    """Let a frozen network err on the frames it was trained on as it does on others."""
+    for layer in network.modules():
+        if isinstance(layer, (nn.Dropout, nn.Dropout2d)):
+            layer.train()

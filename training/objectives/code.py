@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from seg_perception.classes import VOID
 from seg_perception.datasets import Sample
@@ -17,7 +17,7 @@ from training.datasets import Batch
 from training.datasets.evidence import EvidenceSampler, can_be_drawn, collate
 from training.losses import gaussian_kl, weighted_mean
 from training.model import Segmenter
-from training.objectives.base import Task, image_of, labels_at, labels_of
+from training.objectives.base import Task, enable_dropout, image_of, labels_at, labels_of
 from training.refiners import CodeState, Scene
 
 CORRECTION_KINDS = (
@@ -61,9 +61,7 @@ class CodeSolver:
         """The code learns; of the unary network only dropout is on."""
         self.model.eval()
         self.code.train()
-        for module in self.model.unary.modules():
-            if isinstance(module, (nn.Dropout, nn.Dropout2d)):
-                module.train()
+        enable_dropout(self.model.unary)
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Mean over the scores' cells, weighted by class and by what is known."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from seg_perception.classes import VOID
 from seg_perception.datasets import Sample
 from training.datasets import Batch
 from training.model import Segmenter
-from training.objectives.base import Task, labels_at, pooled_miou
+from training.objectives.base import Task, enable_dropout, labels_at, pooled_miou
 from training.refiners import Scene
 from training.refiners.denoiser import DenoiserRefiner, PreparedDenoiser
 
@@ -60,9 +60,8 @@ class Denoising:
         """The denoiser learns."""
         self.model.eval()
         self.denoiser.train()
-        for layer in self.model.unary.modules():
-            if isinstance(layer, (nn.Dropout, nn.Dropout2d)):
-                layer.train(self.dropout)
+        if self.dropout:
+            enable_dropout(self.model.unary)
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Mean over the valid pixels at the autoencoder's stride."""
