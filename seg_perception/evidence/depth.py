@@ -108,7 +108,11 @@ def sample_points(
 
     Returns:
         float32 [N, 3] metres in the optical frame, those that have a depth.
+
+    Raises:
+        EvidenceError: `depth` is no depth image in metres.
     """
+    check_depth(depth, "depth")
     height, width = depth.shape
     camera = camera.scaled(width, height)
     top = height // 3

@@ -96,7 +96,7 @@ def evidence_from_lane_lines(
     pair = _ego_lines(ids)
     if pair is not None:
         _fill(index, _between(*pair, reach), BETWEEN)
-    index[ids > 0] = LINE
+    np.copyto(index, np.uint8(LINE), where=ids > 0)
     return Evidence(index, sets, weights, stamp_ns, source)
 
 
@@ -108,7 +108,7 @@ def evidence_from_lane_borders(
     road_ids: tuple[int, ...],
     n_classes: int,
     *,
-    max_range_m: float = 30.0,
+    max_range_m: float = 12.0,
     weight: float = 1.0,
     stamp_ns: int = 0,
     source: str = "lane_borders",
@@ -123,7 +123,8 @@ def evidence_from_lane_borders(
         pose: from the borders' frame into the camera's optical frame.
         road_ids: ids of the classes that a lane can lie on.
         n_classes: C, the number of classes of the model.
-        max_range_m: points farther from the camera than this are left out: a car may hide them.
+        max_range_m: what is farther from the camera is not told, for a car may drive there. Of a
+            lane's pixels, five in six are nearer than 10 m.
         weight: how much each pixel counts, >= 0.
         stamp_ns: moment of the observation, nanoseconds.
         source: name of the source.
@@ -167,7 +168,7 @@ def _road_sets(
 
 def _line_ids(lines: NDArray[np.uint8], source: str) -> NDArray[np.integer[Any]]:
     """The id of the line in each pixel, 0 = none: [H, W]."""
-    counts = np.bincount(lines.ravel(), minlength=256)
+    counts = ROW_STEP * np.bincount(lines[::ROW_STEP].ravel(), minlength=256)
     values = np.flatnonzero(counts[1:VOID]) + 1
     if not len(values) and counts[VOID] <= MOST_LINE_SHARE * lines.size:
         values = np.array([VOID])

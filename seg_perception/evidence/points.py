@@ -80,7 +80,7 @@ def evidence_from_points(
     raised = _nearest(columns, lines, depth, (terrain != GROUND) & (height > 0), camera)
     foot = (terrain == GROUND) & (np.abs(depth - raised) < np.float32(FOOT_M))
     told = (terrain != UNKNOWN) & ~hidden & ~foot
-    index = _splat(columns[told], lines[told], depth[told], terrain[told], camera, splat_px)
+    index = _splat(columns[told], lines[told], terrain[told], camera, splat_px)
     return Evidence(index, sets, terrain_weights(weight, rules), stamp_ns, source)
 
 
@@ -105,7 +105,7 @@ def check_points(points: NDArray[np.float32], source: str) -> None:
 
 
 def _in_view(points: NDArray[np.float32], pose: Pose, camera: Pinhole) -> NDArray[np.float32]:
-    """The points [n, 3] that the camera sees, in its optical frame.
+    """The points [n, 3] that the camera sees, in its optical frame, the farthest first.
 
     Culled by the four planes of the view frustum, before anything is done to all of them.
     """
@@ -123,7 +123,8 @@ def _in_view(points: NDArray[np.float32], pose: Pose, camera: Pinhole) -> NDArra
     with np.errstate(invalid="ignore", over="ignore"):  # lidars mark misses by inf or NaN
         inside = (normals @ points.T > -offsets[:, None]).all(axis=0)
     seen = pose.apply(points[np.flatnonzero(inside)])
-    return np.asarray(seen[(seen[:, 2] > 0) & (seen[:, 2] < np.inf)])
+    seen = seen[(seen[:, 2] > 0) & (seen[:, 2] < np.inf)]
+    return np.asarray(seen[np.argsort(-seen[:, 2])])
 
 
 def _nearest(
@@ -133,12 +134,15 @@ def _nearest(
     chosen: NDArray[np.bool_],
     camera: Pinhole,
 ) -> NDArray[np.float32]:
-    """The least depth [n] of the chosen points in or beside the cell of each point, or inf."""
+    """The least depth [n] of the chosen points in or beside the cell of each point, or inf.
+
+    The points come with falling depth.
+    """
     wide, high = SCREEN_PX
     cell_x, cell_y = columns // wide + 1, lines // high + 1
     screen = np.full((camera.height // high + 3, camera.width // wide + 3), np.inf, np.float32)
-    order = np.argsort(-depth[chosen])  # so that in every cell the nearest is written last
-    screen[cell_y[chosen][order], cell_x[chosen][order]] = depth[chosen][order]
+    # numpy keeps the last of several values for one place: the nearest, for they come last.
+    screen[cell_y[chosen], cell_x[chosen]] = depth[chosen]
     across = np.minimum(np.minimum(screen[:, :-2], screen[:, 1:-1]), screen[:, 2:])
     around = np.minimum(np.minimum(across[:-2], across[1:-1]), across[2:])
     return np.asarray(around[cell_y - 1, cell_x - 1])
@@ -147,17 +151,14 @@ def _nearest(
 def _splat(
     columns: NDArray[np.intp],
     lines: NDArray[np.intp],
-    depth: NDArray[np.floating],
     terrain: NDArray[np.uint8],
     camera: Pinhole,
     size: int,
 ) -> NDArray[np.uint8]:
-    """Paint a square for every point, the far ones first: uint8 [H, W]."""
-    order = np.argsort(-depth)
+    """Paint a square for every point [n], the last over the others: uint8 [H, W]."""
     index = np.zeros((camera.height + size, camera.width + size), np.uint8)
-    corner = (lines * index.shape[1] + columns)[order, None]
+    corner = (lines * index.shape[1] + columns)[:, None]
     square = np.add.outer(np.arange(size) * index.shape[1], np.arange(size)).ravel()
-    # numpy keeps the last of several values for one place: point by point, the nearest at the end.
-    index.ravel()[corner + square] = terrain[order, None]
+    index.ravel()[corner + square] = terrain[:, None]
     low = size // 2
     return np.ascontiguousarray(index[low : low + camera.height, low : low + camera.width])

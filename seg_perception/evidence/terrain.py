@@ -16,9 +16,10 @@ UNKNOWN, GROUND, OBSTACLE, FAR = range(4)
 
 FAR_CLASSES = frozenset(
     {"sky", "building", "tree", "vegetation", "wall", "mountain", "hill", "terrain", "skyscraper"}
+    | {"pole", "sign", "traffic sign", "traffic light", "streetlight"}
 )
-"""Names of classes that can be so far away that a depth sensor sees no return above the horizon:
-those of CamVid, Cityscapes and ADE20K."""
+"""Names of classes that a depth sensor may get no return from above the horizon, because they are
+so far or so thin: those of CamVid, Cityscapes and ADE20K."""
 
 
 @dataclass(frozen=True)

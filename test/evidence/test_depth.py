@@ -45,7 +45,7 @@ def test_the_sets_come_from_the_groups() -> None:
     sets = terrain_sets(CAMVID_CLASSES, CAMVID_GROUPS, "depth")
     assert names(sets[GROUND]) == {"road", "sidewalk"}
     assert names(sets[OBSTACLE]) == set(CAMVID_GROUPS["obstacle"])
-    assert names(sets[FAR]) == {"sky", "building", "tree"}
+    assert names(sets[FAR]) == {"sky", "building", "tree", "pole", "sign"}
     own = terrain_sets(CAMVID_CLASSES, {**CAMVID_GROUPS, "far": ("sky",)}, "depth")
     assert names(own[FAR]) == {"sky"}
 
