@@ -507,6 +507,18 @@ def test_the_newest_offer_of_each_source_is_used(perceiver: Perceiver) -> None:
     assert [report.source for report in second.evidence] == ["map", "lidar"]
 
 
+def test_a_frame_takes_what_was_offered_nearest_to_it_in_time(perceiver: Perceiver) -> None:
+    inbox = Inbox()
+    perceiver.start(inbox.on_perception, inbox.on_error)
+    for label, stamp_ms in ((1, 900), (2, 1010), (3, 1300)):
+        perceiver.offer(knowing(label, stamp_ms=stamp_ms))
+    for stamp_ms in (940, 1000, 1290):
+        perceiver.submit(frame(stamp_ms=stamp_ms))
+        inbox.wait()
+    assert [answer.labels[0, 0] for answer in inbox.perceptions] == [1, 2, 3]
+    assert [answer.evidence[0].age_ms for answer in inbox.perceptions] == [40, 10, 10]
+
+
 def test_a_clock_jump_forgets_what_was_offered(perceiver: Perceiver) -> None:
     inbox = Inbox()
     perceiver.start(inbox.on_perception, inbox.on_error)
