@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Everything that waits for a GPU, in one call: train the default recipe on all of CamVid and without
-# each drive in turn, score each, and leave the weights under $OUT. Resumable: a second call with the
-# runs of the first in $RUNS goes on where it stopped. Meant to take under ten minutes; not run yet.
+# Everything that waits for a GPU, in one call: measure the kernels (bench/kernels.py), train the
+# default recipe on all of CamVid and without each drive in turn, score each, and leave the weights
+# under $OUT. Resumable: a second call with the runs of the first in $RUNS goes on where it stopped.
+# Meant to take under ten minutes; not run yet.
 #
-#   CAMVID=DIR OUT=DIR bash bench/on_gpu.sh
+#   OUT=DIR bash bench/on_gpu.sh               the kernels only
+#   CAMVID=DIR OUT=DIR bash bench/on_gpu.sh    and the trainings
 #
-# Needs python3 with torch (CUDA), numpy, opencv and tqdm; no ROS, no onnxruntime.
+# Needs python3 with torch (CUDA), triton, numpy, opencv and tqdm; no ROS, no onnxruntime.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-: "${CAMVID:?folder with train/ trainannot/ val/ valannot/}"
+CAMVID=${CAMVID:-} # folder with train/ trainannot/ val/ valannot/
 OUT=${OUT:-gpu_out}
 RUNS=${RUNS:-$OUT/runs}
 RECIPE=${RECIPE:-camvid_code}
@@ -21,6 +23,15 @@ if not torch.cuda.is_available():
     sys.exit("no GPU here: the recipes also train on a CPU, see docs/training.md")
 print(torch.cuda.get_device_name(), "torch", torch.__version__)
 PY
+
+export PYTHONPATH=.
+if command -v compute-sanitizer >/dev/null; then
+    echo '== memory errors and races of the kernels, on tiny sizes'
+    compute-sanitizer --error-exitcode 9 python3 bench/kernels.py --tiny --out "$OUT" \
+        >"$OUT/sanitizer.log" 2>&1 && echo clean || echo "not clean, or refused: $OUT/sanitizer.log"
+fi
+python3 bench/kernels.py --out "$OUT"
+[ -n "$CAMVID" ] || exit 0
 
 # The four trainings are small for a large GPU, so they share it.
 train() { python3 -m training.train "$RECIPE" --root "$CAMVID" --runs "$RUNS" --threads 4 --set $SETTINGS "$@"; }
@@ -40,4 +51,6 @@ echo '== last score of each stage (mIoU on val; errors removed for the code)'
 for log in "$RUNS"/*/*/log.csv; do
     printf '%-60s %s\n' "${log#"$RUNS"/}" "$(awk -F, '$3 != "" {last = $3} END {print last}' "$log")"
 done
+echo '== kernels'
+python3 bench/kernels.py --out "$OUT"
 exit "$failed"

@@ -28,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--size", type=int, nargs=2, default=(360, 480), metavar=("HEIGHT", "WIDTH")
     )
+    parser.add_argument(
+        "--kernels",
+        choices=("float32", "float16"),
+        help="compile the GPU kernels into the bundle, storing large arrays so (needs triton)",
+    )
     parser.add_argument("--scores", type=Path, help="JSON file with measured scores")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="as in training"
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data=[{"name": name, "terms": DATASETS[name].terms} for name in names],
         scores=json.loads(options.scores.read_text()) if options.scores else {},
     )
-    bundle = write_bundle(model, tuple(options.size), about, options.out)
+    bundle = write_bundle(model, tuple(options.size), about, options.out, options.kernels)
     print(f"{bundle.path}: {bundle.digest[:12]}, answers as the trained model does")  # noqa: T201
 
 

@@ -35,6 +35,7 @@ from seg_perception.runtime.bundle import (
     load_bundle,
     output_specs,
 )
+from seg_perception.runtime.kernel_programs import KERNELS_FOLDER
 from seg_perception.runtime.runner import open_runner
 from training.datasets.evidence import MAX_SETS, collate
 from training.export.graph import CodeGraph, UnaryGraph
@@ -68,7 +69,13 @@ class About:
     scores: Mapping[str, Any]
 
 
-def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Path) -> Bundle:
+def write_bundle(
+    model: Segmenter,
+    size: tuple[int, int],
+    about: About,
+    out: Path,
+    kernel_storage: str | None = None,
+) -> Bundle:
     """Export a model to a bundle folder, which is replaced as a whole or not at all.
 
     Args:
@@ -76,6 +83,8 @@ def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Pat
         size: (height, width) of the image in pixels, multiples of 8.
         about: what the manifest and the model card say.
         out: the bundle's folder.
+        kernel_storage: dtype that the GPU kernels store large arrays in ("float32", "float16"),
+            for a bundle that carries them; None for one without.
 
     Raises:
         ValueError: the size is no multiple of 8.
@@ -94,6 +103,8 @@ def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Pat
         cases = [_golden_case(graph, sample, about) for sample in _golden_samples(size)]
         np.savez_compressed(folder / GOLDEN_FILE, **_flatten(cases))
         (folder / CARD_FILE).write_text(model_card(about.name, about.data, about.scores, _commit()))
+        if kernel_storage:
+            _write_kernels(folder / KERNELS_FOLDER, len(about.classes), kernel_storage)
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             name=about.name,
@@ -109,7 +120,7 @@ def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Pat
             custom_ops=(),
             provenance={"recipe": about.recipe, "data": list(about.data), "commit": _commit()},
             scores=about.scores,
-            files={name: hash_file(folder / name) for name in (MODEL_FILE, GOLDEN_FILE, CARD_FILE)},
+            files=_hashes(folder),
         )
         (folder / MANIFEST_FILE).write_text(manifest.to_json())
         bundle = load_bundle(folder)
@@ -118,6 +129,19 @@ def write_bundle(model: Segmenter, size: tuple[int, int], about: About, out: Pat
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return load_bundle(out)
+
+
+def _write_kernels(folder: Path, classes: int, storage: str) -> None:
+    # Triton is a large package, which no bundle without kernels needs.
+    from training.export.compile_kernels import compile_kernels
+
+    compile_kernels(folder, classes, storage)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """The sha256 of every file of the folder and below it, by relative path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
 
 
 def _refiners(model: Segmenter) -> tuple[Refiner, ...]:

@@ -7,6 +7,7 @@ compiles here and now instead of ahead of time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -17,47 +18,77 @@ from training.kernels.programs import programs
 from training.kernels.sources import Source, kernel_sources
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A program with its arrays, which every run uses again.
+
+    Attributes:
+        plan: the launches.
+        sources: the kernels by name.
+        arrays: every array by name; `outputs` among them.
+        outputs: what a run leaves.
+    """
+
+    plan: Plan
+    sources: Mapping[str, Source]
+    arrays: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+
+    def run(self) -> None:
+        """Launch everything, on the current stream; nothing is allocated."""
+        for step in range(len(self.plan.launches)):
+            self.run_step(step)
+
+    def run_step(self, step: int) -> None:
+        """Launch one step of the plan."""
+        launch = self.plan.launches[step]
+        arguments = [self.arrays[a] if isinstance(a, str) else a for a in launch.arguments]
+        if launch.kernel == MEMSET:
+            array, byte = arguments
+            array.view(torch.uint8).fill_(byte)
+        else:
+            launch_source(self.sources[launch.kernel], launch.grid, *arguments)
+
+
 def run_program(
     name: str,
     inputs: Mapping[str, Tensor],
     attributes: Mapping[str, Number],
     storage: str = "float32",
-) -> dict[str, Tensor]:
-    """Run one program.
+) -> Mapping[str, Tensor]:
+    """Prepare a program, run it, and give its outputs by name; arguments of `prepare_program`."""
+    prepared = prepare_program(name, inputs, attributes, storage)
+    prepared.run()
+    return prepared.outputs
+
+
+def prepare_program(
+    name: str,
+    inputs: Mapping[str, Tensor],
+    attributes: Mapping[str, Number],
+    storage: str = "float32",
+) -> Prepared:
+    """Plan a program and allocate its workspace and outputs.
 
     Args:
         name: `GuidedCrf`, `MeanField`, `Describe` or `NormaliseImage`.
-        inputs: by name, without the batch, contiguous, on one device.
+        inputs: by name, without the batch, on one device.
         attributes: see docs/kernels.md.
         storage: dtype of the large intermediate arrays.
-
-    Returns:
-        The program's outputs by name.
 
     Raises:
         BundleError: inputs or attributes do not fit the program.
     """
     first = next(iter(inputs.values()))
-    sources, program = _compiled(first.shape[0] if name != "NormaliseImage" else 1, storage, name)
+    classes = len(inputs["scores"]) if "scores" in inputs else 1
+    sources, program = _sources_and_program(name, classes, storage)
     shapes = {key: tuple(value.shape) for key, value in inputs.items()}
     made = plan(program, shapes, attributes)
-    arrays = {key: value.contiguous() for key, value in inputs.items()}
     outputs = _outputs(program, shapes, attributes, first.device)
     workspace = torch.empty(made.workspace_bytes, dtype=torch.uint8, device=first.device)
+    arrays = {key: value.contiguous() for key, value in inputs.items()}
     arrays |= outputs | _scratch(program, made, workspace)
-    run_plan(made, sources, arrays)
-    return outputs
-
-
-def run_plan(made: Plan, sources: Mapping[str, Source], arrays: Mapping[str, Tensor]) -> None:
-    """Launch everything of a plan, on the current stream."""
-    for launch in made.launches:
-        arguments = [arrays[a] if isinstance(a, str) else a for a in launch.arguments]
-        if launch.kernel == MEMSET:
-            array, byte = arguments
-            array.view(torch.uint8).fill_(byte)
-        else:
-            launch_source(sources[launch.kernel], launch.grid, *arguments)
+    return Prepared(made, sources, arrays, outputs)
 
 
 def launch_source(source: Source, grid: tuple[int, int, int], *arguments: Tensor | Number) -> None:
@@ -66,7 +97,9 @@ def launch_source(source: Source, grid: tuple[int, int, int], *arguments: Tensor
 
 
 @cache
-def _compiled(classes: int, storage: str, name: str) -> tuple[dict[str, Source], Program]:
+def _sources_and_program(
+    name: str, classes: int, storage: str
+) -> tuple[dict[str, Source], Program]:
     sources = kernel_sources(classes, storage)
     return sources, programs(sources, storage)[name]
 

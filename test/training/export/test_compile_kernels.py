@@ -11,29 +11,59 @@ from pathlib import Path
 
 import pytest
 
-from seg_perception.runtime.kernel_programs import KERNELS_FILE, PTX, Binary, Kernel, KernelFile
+from seg_perception.runtime.bundle import Bundle, load_bundle
+from seg_perception.runtime.kernel_programs import (
+    KERNELS_FILE,
+    KERNELS_FOLDER,
+    PTX,
+    Binary,
+    Kernel,
+    KernelFile,
+)
 
 pytest.importorskip("triton")
 
-from training.export.compile_kernels import ARCHITECTURES, compile_kernels, over_the_limits
+from training.export.compile_kernels import (
+    ARCHITECTURES,
+    compile_kernels,
+    over_the_limits,
+    resource_report,
+)
 
-pytestmark = pytest.mark.slow
-CLASSES = 19
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+ROOT = Path(__file__).resolve().parents[3]
+EXPORT = """
+import sys
+from pathlib import Path
+from test_bundle import ABOUT, model_of
+from training.export.bundle import write_bundle
+
+if __name__ == "__main__":
+    write_bundle(model_of(code=False), (32, 32), ABOUT, Path(sys.argv[1]), "float16")
+"""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled in a process of its own: this one runs kernels in the interpreter."""
-    out = tmp_path_factory.mktemp("bundle") / "kernels"
-    command = [sys.executable, "-m", "training.export.compile_kernels"]
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Exported in a process of its own: this one runs kernels in the interpreter."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "export.py").write_text(EXPORT)
+    paths = (ROOT, ROOT / "test", Path(__file__).parent)
     subprocess.run(
-        [*command, "--classes", str(CLASSES), "--out", str(out)],
+        [sys.executable, str(folder / "export.py"), str(folder / "bundle")],
         check=True,
-        env={**os.environ, "TRITON_INTERPRET": "0"},
-        stdout=subprocess.DEVNULL,
-        timeout=900,
+        env={
+            **os.environ,
+            "TRITON_INTERPRET": "0",
+            "PYTHONPATH": os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")]),
+        },
     )
-    return out
+    return load_bundle(folder / "bundle")
+
+
+@pytest.fixture(scope="module")
+def folder(bundle: Bundle) -> Path:
+    return bundle.path / KERNELS_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +84,17 @@ def test_every_kernel_for_every_architecture(file: KernelFile) -> None:
 
 def test_nothing_spills_or_exceeds_shared_memory(file: KernelFile) -> None:
     assert over_the_limits(file) == []
+
+
+def test_the_bundle_vouches_for_every_file(bundle: Bundle, file: KernelFile) -> None:
+    names = {binary.file for binary in binaries(file)} | {KERNELS_FILE}
+    assert {f"{KERNELS_FOLDER}/{name}" for name in names} <= bundle.manifest.files.keys()
+    assert (file.classes, file.storage) == (bundle.manifest.n_classes, "float16")
+
+
+def test_reports_every_cubin(file: KernelFile) -> None:
+    lines = resource_report(file).splitlines()
+    assert len(lines) == 1 + len(file.kernels) * len(ARCHITECTURES)
 
 
 def test_files_are_those_listed(folder: Path, file: KernelFile) -> None:
@@ -90,7 +131,7 @@ def test_says_what_exceeds_a_gpu(file: KernelFile) -> None:
         PTX: Binary("a.ptx", "", 100 * 1024, 0, 0),
     }
     kernels = {"a": Kernel("a", 128, (), {}, greedy)}
-    assert over_the_limits(KernelFile(1, "triton", 19, "float32", kernels, {})) == [
+    assert over_the_limits(KernelFile(1, "triton", 11, "float32", kernels, {})) == [
         "a spills 8 bytes on sm_87",
         "a takes 167936 of 166912 bytes of shared memory on sm_87",
         "a takes 102400 of 101376 bytes of shared memory on ptx",
@@ -102,4 +143,4 @@ def test_refuses_to_compile_in_the_interpreter(
 ) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     with pytest.raises(RuntimeError, match="unset it"):
-        compile_kernels(tmp_path, CLASSES)
+        compile_kernels(tmp_path, 11)
