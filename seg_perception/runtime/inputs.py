@@ -13,7 +13,10 @@ from seg_perception.runtime.manifest import Manifest
 
 
 def nothing_known(manifest: Manifest) -> dict[str, NDArray[Any]]:
-    """All inputs but `image`, saying "nothing known": no evidence, no previous code."""
+    """All inputs but `image`, saying "nothing known": no evidence, no previous code.
+
+    Refiners take as many steps as the manifest says.
+    """
     inputs: dict[str, NDArray[Any]] = {
         spec.name: np.zeros(spec.shape, np.dtype(spec.dtype))
         for spec in manifest.inputs
@@ -22,6 +25,8 @@ def nothing_known(manifest: Manifest) -> dict[str, NDArray[Any]]:
     if "evidence_sets" in inputs:
         # Unused rows too, so that no arithmetic on them meets an empty set.
         inputs["evidence_sets"][:] = 1.0
+    if "refiner_iterations" in inputs:
+        inputs["refiner_iterations"][:] = list(manifest.looped_refiners.values())
     return inputs
 
 

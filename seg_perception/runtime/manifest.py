@@ -41,9 +41,18 @@ class TensorSpec:
     shape: tuple[int, ...]
 
 
+LOOPED = "looped"
+"""Among a refiner's parameters: whether its number of steps is an input of the graph."""
+
+
 @dataclass(frozen=True)
 class Refiner:
-    """One refinement stage inside the graph, for the record."""
+    """One refinement stage inside the graph.
+
+    Attributes:
+        name: unique in its model.
+        parameters: for the record, but for `iterations` and `LOOPED` of a looped refiner.
+    """
 
     name: str
     parameters: Mapping[str, Any]
@@ -114,6 +123,12 @@ class Manifest:
         return next((spec.shape[0] for spec in self.inputs if spec.name == "evidence_sets"), 0)
 
     @property
+    def looped_refiners(self) -> dict[str, int]:
+        """Refiners whose number of steps can be changed, in order, with the number by default."""
+        looped = [refiner for refiner in self.refiners if refiner.parameters.get(LOOPED)]
+        return {refiner.name: _iterations(refiner) for refiner in looped}
+
+    @property
     def default_outputs(self) -> tuple[str, ...]:
         """Names of what a vehicle needs of a frame: all outputs but those that only compare."""
         comparing = (UNREFINED_OUTPUT, *EVALUATION_OUTPUTS)
@@ -155,18 +170,20 @@ class Manifest:
 
 
 def input_specs(
-    height: int, width: int, n_classes: int, code_size: int, max_sets: int
+    height: int, width: int, n_classes: int, code_size: int, max_sets: int, looped: int = 0
 ) -> tuple[TensorSpec, ...]:
     """The inputs of a graph, in order.
 
     `image` uint8 [1, H, W, 3] RGB; and, with a code (code_size K > 0): `evidence` uint8 [1, H, W],
     `evidence_sets` float32 [S, C], `evidence_weight` float32 [S] (see
     `seg_perception.evidence.record.Evidence`), `prior_code` float32 [1, K] and `prior_precision`
-    float32 [1] (the code of the previous frame and how far to trust it; 0 = not at all).
+    float32 [1] (the code of the previous frame and how far to trust it; 0 = not at all). With R
+    `looped` refiners (see `Manifest.looped_refiners`): `refiner_iterations` int64 [R].
     """
     image = TensorSpec("image", "uint8", (1, height, width, 3))
+    iterations = (TensorSpec("refiner_iterations", "int64", (looped,)),) if looped else ()
     if not code_size:
-        return (image,)
+        return (image, *iterations)
     return (
         image,
         TensorSpec("evidence", "uint8", (1, height, width)),
@@ -174,6 +191,7 @@ def input_specs(
         TensorSpec("evidence_weight", "float32", (max_sets,)),
         TensorSpec("prior_code", "float32", (1, code_size)),
         TensorSpec("prior_precision", "float32", (1,)),
+        *iterations,
     )
 
 
@@ -195,6 +213,15 @@ def output_specs(height: int, width: int, code_size: int) -> tuple[TensorSpec, .
     if code_size:
         answers += [uint8_map(name) for name in EVALUATION_OUTPUTS]
     return tuple(answers)
+
+
+def _iterations(refiner: Refiner) -> int:
+    found = refiner.parameters.get("iterations")
+    if not isinstance(found, int) or found < 0:
+        raise BundleError(
+            f"refiner {refiner.name!r} is looped and says {found!r} iterations: export again"
+        )
+    return found
 
 
 def _ungroup(record: dict[str, Any], group: str, names: Sequence[str]) -> None:
@@ -241,7 +268,14 @@ def _check_specs(manifest: Manifest) -> None:
     _check_same(
         "inputs",
         manifest.inputs,
-        input_specs(height, width, manifest.n_classes, code_size, manifest.max_sets),
+        input_specs(
+            height,
+            width,
+            manifest.n_classes,
+            code_size,
+            manifest.max_sets,
+            len(manifest.looped_refiners),
+        ),
         optional=(),
     )
     _check_same(

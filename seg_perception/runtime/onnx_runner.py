@@ -6,7 +6,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -151,8 +150,8 @@ def _providers(provider: str) -> list[str]:
 def _check_graph(
     bundle: Bundle, side: str, found: Sequence[Any], wanted: Sequence[TensorSpec]
 ) -> None:
-    names = {np.dtype(np.float32): "tensor(float)", np.dtype(np.uint8): "tensor(uint8)"}
-    expected = {spec.name: (names[np.dtype(spec.dtype)], list(spec.shape)) for spec in wanted}
+    names = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "int64": "tensor(int64)"}
+    expected = {spec.name: (names[spec.dtype], list(spec.shape)) for spec in wanted}
     actual = {value.name: (value.type, list(value.shape)) for value in found}
     if actual != expected:
         different = sorted(

@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from seg_perception.classes import ClassInfo
 from seg_perception.datasets import Sample, open_dataset
@@ -24,6 +23,7 @@ from seg_perception.datasets.partial_truth import partial_truth
 from seg_perception.runtime.bundle import (
     FORMAT_VERSION,
     GOLDEN_FILE,
+    LOOPED,
     MANIFEST_FILE,
     MODEL_FILE,
     Bundle,
@@ -38,7 +38,7 @@ from seg_perception.runtime.bundle import (
 from seg_perception.runtime.kernel_programs import KERNELS_FOLDER
 from seg_perception.runtime.runner import open_runner
 from training.datasets.evidence import MAX_SETS, collate
-from training.export.graph import CodeGraph, UnaryGraph
+from training.export.graph import CodeGraph, Graph, UnaryGraph
 from training.export.model_card import model_card
 from training.export.onnx_file import exportable, halve_weights, to_onnx
 from training.model import Segmenter
@@ -94,7 +94,8 @@ def write_bundle(
         raise ValueError(f"size {size} must be multiples of 8: the solve works on cells of 8 x 8")
     graph = (CodeGraph if model.code else UnaryGraph)(exportable(model), size).eval()
     code_size = model.code.size(*size) if model.code else 0
-    inputs = input_specs(*size, len(about.classes), code_size, MAX_SETS)
+    looped = len(graph.chain.looped)
+    inputs = input_specs(*size, len(about.classes), code_size, MAX_SETS, looped)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -117,7 +118,7 @@ def write_bundle(
             outputs=output_specs(*size, code_size),
             code_size=code_size,
             refiners=_refiners(model),
-            custom_ops=(),
+            custom_ops=tuple(graph.chain.shapes),
             provenance={"recipe": about.recipe, "data": list(about.data), "commit": _commit()},
             scores=about.scores,
             files=_hashes(folder),
@@ -145,8 +146,10 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _refiners(model: Segmenter) -> tuple[Refiner, ...]:
-    chain = model.refiners.items()
-    return tuple(Refiner(name, dataclasses.asdict(refiner.config)) for name, refiner in chain)
+    return tuple(
+        Refiner(name, {**dataclasses.asdict(refiner.config), LOOPED: refiner.looped})
+        for name, refiner in model.refiners.items()
+    )
 
 
 def _golden_samples(size: tuple[int, int]) -> list[Sample]:
@@ -157,9 +160,12 @@ def _golden_samples(size: tuple[int, int]) -> list[Sample]:
     return [street[index] for index in range(GOLDEN_CASES)]
 
 
-def _golden_case(graph: nn.Module, sample: Sample, about: About) -> dict[str, NDArray[Any]]:
+def _golden_case(graph: Graph, sample: Sample, about: About) -> dict[str, NDArray[Any]]:
     """Inputs and the trained model's own answers, as arrays by golden.npz's names."""
     inputs: dict[str, NDArray[Any]] = {"image": sample.image[None]}
+    if graph.chain.looped:
+        counts = [graph.model.refiners[name].iterations for name in graph.chain.looped]
+        inputs["refiner_iterations"] = np.array(counts, np.int64)
     if isinstance(graph, CodeGraph):
         inputs |= _golden_evidence(graph, sample, about)
     with torch.no_grad():

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.export.chain import Chain
 from training.model import Segmenter
 from training.refiners import EvidenceBatch, GaussianPrior, Scene
-from training.refiners.code import probabilities
+from training.refiners.maps import probabilities
 
 IMPOSSIBLE = 1e4  # taken off the score of a class that the evidence rules out
 BELIEVED = 0.1
@@ -24,39 +25,47 @@ MAPS = ("labels", "confidence", "entropy", "code", "labels_unrefined")
 EVALUATION_MAPS = ("labels_replaced", "labels_optimised_replaced")
 
 
-class UnaryGraph(nn.Module):
-    """A model without a code.
+class Graph(nn.Module):
+    """What both kinds of model have in common.
 
     Args:
         model: in evaluation mode.
         size: (height, width) of the image in pixels.
+
+    Attributes:
+        inputs: names, in order.
+        outputs: likewise.
     """
 
-    inputs = ("image",)
-    outputs = ("labels", "confidence", "entropy", "labels_unrefined")
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     def __init__(self, model: Segmenter, size: tuple[int, int]) -> None:
         super().__init__()
         self.model, self.size = model, size
+        self.chain = Chain(model)
+        if self.chain.looped:
+            self.inputs = (*self.inputs, "refiner_iterations")
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """uint8 [1, H, W, 3] -> the outputs, in the order of `outputs`."""
+
+class UnaryGraph(Graph):
+    """A model without a code."""
+
+    inputs = ("image",)
+    outputs = ("labels", "confidence", "entropy", "labels_unrefined")
+
+    def forward(self, image: Tensor, iterations: Tensor | None = None) -> tuple[Tensor, ...]:
+        """uint8 [1, H, W, 3] (and int64 [R]) -> the outputs, in the order of `outputs`."""
         guide = image.permute(0, 3, 1, 2).float()
         unary = self.model.unary(guide)
-        labels, confidence, entropy = describe(
-            self.model.refine(Scene(guide, unary)).scores, self.size
-        )
+        scores = self.chain(Scene(guide, unary), iterations).scores
+        labels, confidence, entropy = describe(scores, self.size)
         unrefined = best(enlarge(unary.scores, self.size)) if self.model.refiners else labels
         return labels, confidence, entropy, unrefined
 
 
-class CodeGraph(nn.Module):
-    """A model with an optimisable code, solved inside the graph.
-
-    Args:
-        model: in evaluation mode.
-        size: (height, width) of the image in pixels.
-    """
+class CodeGraph(Graph):
+    """A model with an optimisable code, solved inside the graph."""
 
     inputs = (
         "image",
@@ -68,10 +77,6 @@ class CodeGraph(nn.Module):
     )
     outputs = MAPS + EVALUATION_MAPS
 
-    def __init__(self, model: Segmenter, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.model, self.size = model, size
-
     def forward(
         self,
         image: Tensor,
@@ -80,13 +85,15 @@ class CodeGraph(nn.Module):
         weight: Tensor,
         prior_code: Tensor,
         prior_precision: Tensor,
+        iterations: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Inputs and outputs as design.md, section 3, in the order of `inputs` and `outputs`."""
         guide = image.permute(0, 3, 1, 2).float()
         unary = self.model.unary(guide)
         known = EvidenceBatch(evidence, sets[None], weight[None])
         prior = GaussianPrior(prior_code, prior_precision[:, None])
-        refined = self.model.refine(Scene(guide, unary, evidence=known, prior=prior))
+        scene = Scene(guide, unary, evidence=known, prior=prior)
+        refined = self.chain(scene, iterations)
         scores = refined.scores
         labels, confidence, entropy = describe(scores, self.size)
         labels = obey(labels, scores, evidence, sets, weight)

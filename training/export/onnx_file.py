@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
-import warnings
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -16,10 +14,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seg_perception.runtime.bundle import TensorSpec
+from training.export.chain import Chain
+from training.export.trace import trace
 
 Model = TypeVar("Model", bound=nn.Module)
 
-OPSET = 18
 SMALLEST_HALVED = 1024  # elements; below that a Cast costs more than it saves
 
 
@@ -43,30 +42,18 @@ def exportable(model: Model) -> Model:
 def to_onnx(
     graph: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]
 ) -> onnx.ModelProto:
-    """Trace a module to ONNX with fixed shapes and standard operators only.
-
-    The tracing exporter is used on purpose: the unrolled solve has a thousand nodes, which it
-    writes in half a second where `dynamo=True` takes over a minute for the same graph (torch 2.13).
+    """Trace a module to ONNX: standard operators, and ours with their bodies.
 
     Args:
         graph: in evaluation mode; takes tensors as `inputs` say, in order.
         inputs: names, dtypes and shapes.
         outputs: names, in order.
     """
-    arguments = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs)
-    buffer = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            graph,
-            arguments,
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[spec.name for spec in inputs],
-            output_names=list(outputs),
-        )
-    model = onnx.load_from_string(buffer.getvalue())
+    arguments = [torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs]
+    model = trace(graph, arguments, [spec.name for spec in inputs], outputs)
+    for module in graph.modules():
+        if isinstance(module, Chain):
+            module.complete(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 

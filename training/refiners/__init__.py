@@ -11,7 +11,7 @@ from training.refiners.evidence import EvidenceBatch, PooledEvidence, pool_evide
 from training.refiners.guided_crf import GuidedCrfConfig, GuidedCrfRefiner
 from training.refiners.mean_field import MeanFieldConfig, MeanFieldRefiner
 from training.refiners.prior import PriorConfig, PriorRefiner
-from training.refiners.protocol import GaussianPrior, Refiner, Scene
+from training.refiners.protocol import GaussianPrior, OperatorRefiner, Refiner, Scene
 
 __all__ = [
     "REFINERS",
@@ -26,6 +26,7 @@ __all__ = [
     "GuidedCrfRefiner",
     "MeanFieldConfig",
     "MeanFieldRefiner",
+    "OperatorRefiner",
     "PooledEvidence",
     "Prepared",
     "PriorConfig",

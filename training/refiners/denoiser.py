@@ -153,6 +153,7 @@ class DenoiserRefiner(Refiner[PreparedDenoiser, Tensor]):
     """
 
     name: ClassVar[str] = "denoiser"
+    looped: ClassVar[bool] = True
 
     def __init__(self, classes: int, channels: Mapping[int, int], config: DenoiserConfig) -> None:
         super().__init__()

@@ -65,9 +65,12 @@ class Refiner(nn.Module, ABC, Generic[PreparedT, StateT]):
 
     Attributes:
         name: by which recipes, checkpoints, the command line and the bundle know it.
+        looped: whether the bundle holds its steps as a loop, whose number the vehicle can change;
+            otherwise they are unrolled, which runs faster.
     """
 
     name: ClassVar[str]
+    looped: ClassVar[bool] = False
 
     @property
     @abstractmethod
