@@ -197,6 +197,7 @@ class Perceiver:
         self.supply: Supply = EvidenceBuffer()
         self.evidence_max_ages_s: Mapping[str, float] = {}
         self._trust: dict[str, float] = {}
+        self._iterations: dict[str, int] = runner.bundle.manifest.looped_refiners
         self._lock = threading.Lock()
         self._tally: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -218,6 +219,20 @@ class Perceiver:
             source: _non_negative(f"evidence_trust[{source!r}]", factor)
             for source, factor in trust.items()
         }
+
+    @property
+    def refiner_iterations(self) -> Mapping[str, int]:
+        """Steps of the model's looped refiners by name, at first the manifest's."""
+        return dict(self._iterations)
+
+    @refiner_iterations.setter
+    def refiner_iterations(self, iterations: Mapping[str, int]) -> None:
+        names = self.runner.bundle.manifest.looped_refiners
+        for name, count in iterations.items():
+            if name not in names or count < 0:
+                known = ", ".join(names) or "no refiner"
+                raise ConfigError(f"{count} iterations of {name!r}: give 0 or more for {known}")
+        self._iterations = {**names, **iterations}
 
     @property
     def counters(self) -> Counters:
@@ -376,6 +391,8 @@ class Perceiver:
         """Run the model with the evidence, if there is any."""
         max_sets = self.runner.bundle.manifest.max_sets
         known = {} if fused is None else evidence_inputs(fused, max_sets)
+        if self._iterations:
+            known["refiner_iterations"] = np.array([*self._iterations.values()], np.int64)
         return self.runner.run({**inputs, **known}, self._outputs())
 
     def _gated(

@@ -15,7 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_bundle import TINY_CLASSES, color_image, measured_code, write_tiny_bundle
+from tiny_bundle import (
+    TINY_CLASSES,
+    LoopedRunner,
+    color_image,
+    measured_code,
+    write_tiny_bundle,
+)
 
 from seg_perception.errors import ConfigError, RunnerError, SegPerceptionError
 from seg_perception.evidence.gate import SourceGate
@@ -642,3 +648,15 @@ def test_memory_stays_flat(runner: Runner) -> None:
     tracemalloc.stop()
     # A history that grew would hold 6 numbers of 24 bytes for each of the 1000 frames.
     assert after - before < 50_000
+
+
+def test_the_steps_of_looped_refiners_go_with_every_frame(runner: Runner) -> None:
+    looped = LoopedRunner(runner, {"denoiser": 4, "other": 1})
+    perceiver = Perceiver(looped)
+    perceiver.perceive(frame(uniform(0)))
+    perceiver.refiner_iterations = {"denoiser": 0}
+    perceiver.perceive(frame(uniform(0)))
+    assert looped.iterations == [[4, 1], [0, 1]]
+    for wrong in ({"nope": 1}, {"denoiser": -1}):
+        with pytest.raises(ConfigError, match="give 0 or more for denoiser, other"):
+            perceiver.refiner_iterations = wrong

@@ -28,14 +28,17 @@ from seg_perception.classes import CAMVID_GROUPS, ClassInfo
 from seg_perception.runtime.bundle import (
     FORMAT_VERSION,
     GOLDEN_FILE,
+    LOOPED,
     MANIFEST_FILE,
     MODEL_FILE,
     Manifest,
+    Refiner,
     TensorSpec,
     hash_file,
     input_specs,
     output_specs,
 )
+from seg_perception.runtime.runner import Runner
 
 TINY_CLASSES = (
     ClassInfo(0, "sky", (0, 0, 255)),
@@ -266,3 +269,36 @@ def _golden_inputs(
         feed["prior_code"][:] = rng.normal(size=feed["prior_code"].shape)
         feed["prior_precision"][:] = 0.5
     return feed
+
+
+class LoopedRunner:
+    """A runner whose model has looped refiners besides; they change nothing, and are recorded.
+
+    Attributes:
+        iterations: what each run was asked for, None where it was left to the manifest.
+    """
+
+    def __init__(self, runner: Runner, steps: Mapping[str, int]) -> None:
+        manifest = runner.bundle.manifest
+        refiners = tuple(
+            Refiner(name, {"iterations": count, LOOPED: True}) for name, count in steps.items()
+        )
+        spec = TensorSpec("refiner_iterations", "int64", (len(refiners),))
+        looped = replace(manifest, refiners=refiners, inputs=(*manifest.inputs, spec))
+        self.bundle = replace(runner.bundle, manifest=looped)
+        self.name, self.reason = runner.name, runner.reason
+        self.iterations: list[list[int] | None] = []
+        self._runner = runner
+
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """See `Runner.run`."""
+        rest = dict(inputs)
+        given = rest.pop("refiner_iterations", None)
+        self.iterations.append(None if given is None else given.tolist())
+        return self._runner.run(rest, outputs)
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._runner.close()

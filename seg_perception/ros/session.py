@@ -16,6 +16,7 @@ from seg_perception.ros.inputs import Inputs, Received
 from seg_perception.ros.intake import Intake
 from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.parameters import Settings
+from seg_perception.ros.refiner_parameters import RefinerParameters
 from seg_perception.ros.senses import Senses
 from seg_perception.ros.share import share_path
 from seg_perception.runtime.bundle import check_bundle, load_bundle
@@ -54,6 +55,7 @@ class Session:
         self.journal = Journal()
         self.inputs: Inputs | None = None
         self._perceiver = Perceiver(self.runner)
+        self._refiners = RefinerParameters(node, self._perceiver)
         self._frames = Frames(node)
         self._senses = _make_senses(self.runner.bundle.manifest, self._frames, settings)
         self._intake: Intake | None = None
@@ -111,6 +113,7 @@ class Session:
     def close(self) -> None:
         """Give back topics and memory."""
         self.stop()
+        self._refiners.destroy()
         self._outputs.destroy()
         self._frames.destroy()
         self.runner.close()

@@ -203,10 +203,21 @@ def test_weights_are_averaged_with_what_came_before() -> None:
         assert int(average.state["num_batches_tracked"]) == step
 
 
-def test_the_shipped_recipe_trains_from_the_command_line(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "smaller"),
+    [
+        ("camvid_code", ()),
+        ("segmodel", ("context_crf.label_pool=5",)),
+        ("crf_as_rnn", ("mean_field.stride=4", "mean_field.sxy=20")),
+    ],
+)
+def test_a_shipped_recipe_trains_from_the_command_line(
+    root: Path, tmp_path: Path, name: str, smaller: tuple[str, ...]
+) -> None:
     crop = ",".join(map(str, TINY_CROP.crop))
-    changes = ["unary.width=4", "unary.blocks=1,1", "unary.dilations=1,2", "data.street_frames=2"]
-    stages = [stage.name for stage in load_recipe("camvid_code").stages]
+    changes = ["unary=unet", "unary.width=4", "unary.blocks=1,1", "unary.dilations=1,2", *smaller]
+    changes.append("data.street_frames=2")
+    stages = [stage.name for stage in load_recipe(name).stages]
     for stage in stages:
         changes += [
             f"{stage}.epochs=1",
@@ -214,8 +225,8 @@ def test_the_shipped_recipe_trains_from_the_command_line(root: Path, tmp_path: P
             f"{stage}.augmentation.crop={crop}",
         ]
     folders = ["--root", str(root), "--runs", str(tmp_path)]
-    main(["camvid_code", *folders, "--leave-out", "0001TP", "--threads", "1", "--set", *changes])
-    folder = tmp_path / "camvid_code-without-0001TP"
+    main([name, *folders, "--leave-out", "0001TP", "--threads", "1", "--set", *changes])
+    folder = tmp_path / f"{name}-without-0001TP"
     for stage in stages:
         found = {path.name for path in (folder / stage).iterdir()}
         assert found == {"last.pt", "best.pt", "log.csv"}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from training.refiners.code import CodeConfig, CodeRefiner, CodeState, Prepared
+from training.refiners.context_crf import ContextCrfConfig, ContextCrfRefiner
 from training.refiners.denoiser import DenoiserConfig, DenoiserRefiner
 from training.refiners.evidence import EvidenceBatch, PooledEvidence, pool_evidence
 from training.refiners.guided_crf import GuidedCrfConfig, GuidedCrfRefiner
@@ -18,6 +19,8 @@ __all__ = [
     "CodeConfig",
     "CodeRefiner",
     "CodeState",
+    "ContextCrfConfig",
+    "ContextCrfRefiner",
     "DenoiserConfig",
     "DenoiserRefiner",
     "EvidenceBatch",
@@ -46,6 +49,7 @@ REFINERS: Mapping[str, tuple[type[RefinerConfig], Callable[..., Refiner[Any, Any
     CodeRefiner.name: (CodeConfig, CodeRefiner),
     GuidedCrfRefiner.name: (GuidedCrfConfig, GuidedCrfRefiner),
     MeanFieldRefiner.name: (MeanFieldConfig, MeanFieldRefiner),
+    ContextCrfRefiner.name: (ContextCrfConfig, ContextCrfRefiner),
     DenoiserRefiner.name: (DenoiserConfig, DenoiserRefiner),
     PriorRefiner.name: (PriorConfig, PriorRefiner),
 }
