@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_perception.classes import VOID
+from training.workers import mean_over_workers
 
 
 def class_weights(label_maps: Sequence[NDArray[np.uint8]], classes: int, exponent: float) -> Tensor:
@@ -66,6 +67,8 @@ def hardest_cross_entropy(
 ) -> Tensor:
     """Cross-entropy over the hardest pixels (online hard example mining, paper 001, section 4.1).
 
+    Each of several workers chooses among its own pixels.
+
     Args:
         scores: float [B, C, H, W].
         labels: int64 [B, H, W], 255 = void.
@@ -101,8 +104,13 @@ def gaussian_kl(
 
 
 def weighted_mean(losses: Tensor, weight: Tensor) -> Tensor:
-    """Mean by weight; 0, not NaN, where nothing weighs anything, as in a batch of void."""
-    return (losses * weight).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+    """Mean by weight; 0, not NaN, where nothing weighs anything, as in a batch of void.
+
+    Of several workers, each divides by the mean weight of all, so that the mean of their gradients
+    is that of the whole batch.
+    """
+    total = mean_over_workers(weight.sum())
+    return (losses * weight).sum() / total.clamp_min(torch.finfo(losses.dtype).tiny)
 
 
 def _weights(labels: Tensor, counts: Tensor, weights: Tensor | None) -> Tensor:

@@ -2,7 +2,8 @@
 
 Stages run in order. Each leaves ``last.pt`` (to resume from), ``best.pt`` (best score on val) and
 ``log.csv`` in ``RUNS/NAME/STAGE``; a run that is started again goes on where it stopped and ends
-with the same weights.
+with the same weights. ``torchrun --nproc-per-node N -m training.train ...`` trains it with N
+workers, each on its share of every batch.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from tqdm import tqdm
 
 from seg_perception.classes import ClassInfo
 from seg_perception.datasets import Sample, open_dataset
+from training import workers
 from training.datasets import Batch, Loader
 from training.datasets.frames import frames_of, open_without, spread
 from training.losses import class_weights
 from training.model import Segmenter
 from training.objectives import OBJECTIVES, Objective, Task
 from training.recipe import Recipe, Stage, load_recipe, override, recipe_names
+
+CPU = torch.device("cpu")
 
 WEIGHED_FRAMES = 500
 """How many training frames class frequencies are counted on."""
@@ -120,12 +124,17 @@ class StageRun:
     """One stage of a recipe on its way: steps, averages, evaluates, saves, resumes."""
 
     def __init__(
-        self, recipe: Recipe, stage: Stage, model: Segmenter, material: Material, folder: Path
+        self,
+        recipe: Recipe,
+        stage: Stage,
+        model: Segmenter,
+        material: Material,
+        folder: Path,
+        device: torch.device = CPU,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.recipe, self.stage, self.model, self.folder = recipe, stage, model, folder
-        self.material = material
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.material, self.device = material, device
         model.to(self.device, memory_format=torch.channels_last)
         weights = class_weights(
             [s.labels for s in spread(material.train, WEIGHED_FRAMES)],
@@ -136,7 +145,10 @@ class StageRun:
         self.objective: Objective = OBJECTIVES[stage.objective](model, task, **stage.options)
         model.zero_grad()  # what the last stage left would be clipped along with this one's
         samples = [*material.train, *(material.street if stage.street else ())]
-        self.loader = Loader(samples, stage.augmentation, stage.batch_size, recipe.seed)
+        share = (workers.rank(), workers.count())
+        self.loader = Loader(
+            samples, stage.augmentation, stage.batch_size, recipe.seed, share=share
+        )
         self.optimiser = _optimiser(model, stage)
         self.average = WeightAverage(model, stage.average)
         self.epoch = 0
@@ -150,15 +162,19 @@ class StageRun:
     def run(self) -> None:
         """Train on from where the last run stopped, and leave the best weights in the model."""
         self._resume()
-        bar = tqdm(total=self.steps, initial=self.epoch * len(self.loader), desc=self.stage.name)
+        done = self.epoch * len(self.loader)
+        bar = tqdm(total=self.steps, initial=done, desc=self.stage.name, disable=workers.rank() > 0)
         while self.epoch < self.stage.epochs:
             loss = self._train_epoch(bar)
             self.epoch += 1
             due = self.epoch % self.stage.evaluate_every == 0 or self.epoch == self.stage.epochs
-            score = self._evaluate() if due and self.material.val else None
-            self._record(loss, score)
-            self._save(score)
+            first = workers.rank() == 0
+            score = self._evaluate() if first and due and self.material.val else None
+            if first:
+                self._record(loss, score)
+                self._save(score)
         bar.close()
+        workers.wait()  # for the first one's files
         self.model.load_state_dict(_load(self.folder / "best.pt")["model"])
 
     def _train_epoch(self, bar: tqdm[Any]) -> float:
@@ -175,16 +191,18 @@ class StageRun:
         rate = self.stage.learning_rate * schedule(step, self.steps, self.stage.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        rng = np.random.default_rng([self.recipe.seed, step])
+        own = [workers.rank()] * bool(workers.rank())  # worker 0 draws what a single one draws
+        rng = np.random.default_rng([self.recipe.seed, step, *own])
         torch.manual_seed(int(rng.integers(2**31)))
         with self._autocast():
             loss = self.objective.loss(batch, rng)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        workers.average_gradients(self.model.parameters())
         nn.utils.clip_grad_norm_(self.model.parameters(), self.stage.clip)
         self.optimiser.step()
         self.average.update(self.model)
-        return float(loss.detach())
+        return float(workers.mean_over_workers(loss.detach()))
 
     def _autocast(self) -> torch.autocast:
         enabled = self.recipe.precision == "bf16"
@@ -250,11 +268,14 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 def train(recipe: Recipe, root: Path | None, runs: Path) -> Segmenter:
     """Run every stage of a recipe and return the model with the best weights of the last."""
-    torch.manual_seed(recipe.seed)
-    material = load_material(recipe, root)
-    model = Segmenter(len(material.classes), recipe.unary, recipe.refiners)
-    for stage in recipe.stages:
-        StageRun(recipe, stage, model, material, runs / recipe.name / stage.name).run()
+    with workers.joined() as device:
+        torch.manual_seed(recipe.seed)
+        material = load_material(recipe, root)
+        model = Segmenter(len(material.classes), recipe.unary, recipe.refiners)
+        workers.share_batch_statistics(model)
+        for stage in recipe.stages:
+            folder = runs / recipe.name / stage.name
+            StageRun(recipe, stage, model, material, folder, device).run()
     return model
 
 

@@ -48,9 +48,10 @@ class Loader:
         batch_size: the last, smaller batch of an epoch is dropped.
         seed: with the epoch and the position, decides everything.
         workers: threads that decode and augment; they change nothing but the time.
+        share: (which, of how many): every batch is dealt out, and this is the share that is made.
 
     Raises:
-        ValueError: fewer samples than a batch.
+        ValueError: fewer samples than a batch, or a batch that cannot be shared equally.
     """
 
     def __init__(
@@ -60,7 +61,10 @@ class Loader:
         batch_size: int,
         seed: int,
         workers: int = WORKERS,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
+        if batch_size % share[1]:
+            raise ValueError(f"batch_size {batch_size} is no multiple of {share[1]} workers")
         if len(samples) < batch_size:
             raise ValueError(
                 f"{len(samples)} samples do not fill a batch of {batch_size}: lower batch_size"
@@ -70,6 +74,7 @@ class Loader:
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
+        self.share = share
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -78,7 +83,9 @@ class Loader:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, always the same for the same number."""
         order = np.random.default_rng([self.seed, number]).permutation(len(self.samples))
-        chunks = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+        which, of = self.share
+        first = range(0, len(self) * self.batch_size, self.batch_size)
+        chunks = [order[i : i + self.batch_size][which::of] for i in first]
         with ThreadPoolExecutor(self.workers) as pool:
             pending = self._begin(pool, number, chunks[0])
             for chunk in chunks[1:]:
