@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from training.export.onnx_body import Value, concatenate, filled
 
-BLOCK = 4
+BLOCK = 8
 
 
 class OnnxLattice:
@@ -142,6 +142,7 @@ class OnnxLattice:
             keys.append(self._keys(corner) * self.axes + r)
         packed = concatenate(*keys).transpose(1, 0)
         vertices, _, vertex, _ = b.ops("Unique", 4, packed.reshape(-1), sorted=1)
+        vertex = b.op("Cast", vertex, to=onnx.TensorProto.INT32)  # half the traffic of the default
         self.block_vertex = vertex.reshape(-1, self.axes).take(simplex)
         self.links = self._neighbours(vertices)
         self.n_vertices = vertices.length()
