@@ -6,11 +6,25 @@ namespace segf {
 namespace SEGF_ISA {
 
 #define SEGF_INLINE static inline __attribute__((always_inline))
+#define SEGF_INLINE_MEMBER inline __attribute__((always_inline))
 
+// One block of channels, and two: AVX-512 takes two at a time where their number is even.
 typedef float Vec __attribute__((vector_size(4 * kBlock), aligned(4), may_alias));
-typedef int32_t VecInt __attribute__((vector_size(4 * kBlock)));
+typedef int32_t VecInt __attribute__((vector_size(4 * kBlock), aligned(4), may_alias));
 typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t LanesInt __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+static_assert(kLanes == 2 * kBlock, "Lanes serve as two blocks, too");
+
+struct Narrow {
+  typedef Vec Float;
+  typedef VecInt Int;
+  static constexpr int kBlocks = 1;
+};
+struct Wide {
+  typedef Lanes Float;
+  typedef LanesInt Int;
+  static constexpr int kBlocks = 2;
+};
 
 #if defined(__clang__)
 #define SEGF_SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
@@ -18,7 +32,10 @@ typedef int32_t LanesInt __attribute__((vector_size(4 * kLanes), aligned(4), may
 #define SEGF_SHUFFLE(v, ...) __builtin_shuffle(v, VecInt{__VA_ARGS__})
 #endif
 
-SEGF_INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+template <typename F>
+SEGF_INLINE F larger(F a, F b) {
+  return a > b ? a : b;
+}
 
 SEGF_INLINE float sum_of(Vec v) {
   v += SEGF_SHUFFLE(v, 4, 5, 6, 7, 0, 1, 2, 3);
@@ -32,21 +49,34 @@ SEGF_INLINE float largest_of(Vec v) {
   return v[0] > v[1] ? v[0] : v[1];
 }
 
+SEGF_INLINE float sum_of(Lanes v) {
+  const Vec* halves = (const Vec*)&v;
+  return sum_of(halves[0] + halves[1]);
+}
+
+SEGF_INLINE float largest_of(Lanes v) {
+  const Vec* halves = (const Vec*)&v;
+  return largest_of(larger(halves[0], halves[1]));
+}
+
 // exp for arguments <= 0, to about 2 units in the last place; exactly 0 below -87.
-SEGF_INLINE Vec exp_of(Vec x) {
-  const Vec clamped = larger(x, Vec{} - 87.0f);
-  const Vec round = Vec{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const Vec shifted = clamped * 1.44269504f + round;
-  const Vec n = shifted - round;
-  const Vec r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
-  Vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+template <typename W>
+SEGF_INLINE typename W::Float exp_of(typename W::Float x) {
+  typedef typename W::Float F;
+  typedef typename W::Int I;
+  const F clamped = larger(x, F{} - 87.0f);
+  const F round = F{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const F shifted = clamped * 1.44269504f + round;
+  const F n = shifted - round;
+  const F r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+  F p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  const VecInt power = ((VecInt)shifted - (VecInt)round + 127) << 23;
-  return x < -87.0f ? Vec{} : p * (Vec)power;
+  const I power = ((I)shifted - (I)round + 127) << 23;
+  return x < -87.0f ? F{} : p * (F)power;
 }
 
 // ---- lattice: where points lie -------------------------------------------------------------------
@@ -139,172 +169,243 @@ static bool to_rows(const float* planar, long n_pixels, long first, long last, i
   return not_finite == 0.0f;
 }
 
-// NB blocks of channels known when compiled, or 0: as many as `blocks` says.
-template <int NB>
+// A row of channels in registers: N vectors of W known when compiled, or N = 0: as many as `n` says.
+template <typename W, int N>
 struct Row {
-  Vec v[NB ? NB : kMaxBlocks];
+  typename W::Float v[N ? N : kMaxBlocks];
 };
 
-template <int NB>
-SEGF_INLINE void gather(const Points& points, long pixel, int blocks, const float* values,
-                        Row<NB>& row) {
-  const int nb = NB ? NB : blocks;
-  const uint32_t* vertex = points.vertex + pixel * points.corners;
-  const float* weight = points.weight + pixel * points.corners;
-  for (int b = 0; b < nb; ++b) row.v[b] = Vec{};
-  for (int k = 0; k < points.corners; ++k) {
-    const Vec* from = (const Vec*)(values + long(vertex[k]) * nb * kBlock);
-    for (int b = 0; b < nb; ++b) row.v[b] += weight[k] * from[b];
+#define SEGF_ALWAYS __attribute__((always_inline))
+
+// Unrolled for the two usual lattices: positions, and positions with colours.
+template <typename Body>
+SEGF_INLINE void each_corner(int corners, Body body) {
+  if (corners == 6) {
+    for (int k = 0; k < 6; ++k) body(k);
+  } else if (corners == 3) {
+    for (int k = 0; k < 3; ++k) body(k);
+  } else {
+    for (int k = 0; k < corners; ++k) body(k);
   }
 }
 
-template <int NB>
-SEGF_INLINE void scatter(const Points& points, long pixel, int blocks, const Row<NB>& row,
+template <typename W, int N>
+SEGF_INLINE void gather(const Points& points, long pixel, int n_vectors, const float* values,
+                        Row<W, N>& row) {
+  typedef typename W::Float F;
+  const int n = N ? N : n_vectors;
+  const uint32_t* vertex = points.vertex + pixel * points.corners;
+  const float* weight = points.weight + pixel * points.corners;
+  for (int b = 0; b < n; ++b) row.v[b] = F{};
+  each_corner(points.corners, [&](int k) SEGF_ALWAYS {
+    const F* from = (const F*)values + long(vertex[k]) * n;
+    for (int b = 0; b < n; ++b) row.v[b] += weight[k] * from[b];
+  });
+}
+
+template <typename W, int N>
+SEGF_INLINE void scatter(const Points& points, long pixel, int n_vectors, const Row<W, N>& row,
                          float* sums) {
-  const int nb = NB ? NB : blocks;
+  typedef typename W::Float F;
+  const int n = N ? N : n_vectors;
   const float before = points.before[pixel];
   if (before == 0.0f) return;
   const uint32_t* vertex = points.vertex + pixel * points.corners;
   const float* weight = points.weight + pixel * points.corners;
-  for (int k = 0; k < points.corners; ++k) {
-    Vec* to = (Vec*)(sums + long(vertex[k]) * nb * kBlock);
+  each_corner(points.corners, [&](int k) SEGF_ALWAYS {
+    F* to = (F*)sums + long(vertex[k]) * n;
     const float share = weight[k] * before;
-    for (int b = 0; b < nb; ++b) to[b] += share * row.v[b];
-  }
+    for (int b = 0; b < n; ++b) to[b] += share * row.v[b];
+  });
 }
 
-template <int NB>
-static void splat_of(const Points& points, long first, long last, int blocks, const float* rows,
+template <typename W, int N>
+static void splat_of(const Points& points, long first, long last, int n_vectors, const float* rows,
                      float* sums) {
-  const int nb = NB ? NB : blocks;
+  const int n = N ? N : n_vectors;
   for (long i = first; i < last; ++i) {
-    Row<NB> row;
-    const Vec* from = (const Vec*)(rows + (i - first) * nb * kBlock);
-    for (int b = 0; b < nb; ++b) row.v[b] = from[b];
-    scatter<NB>(points, i, blocks, row, sums);
+    Row<W, N> row;
+    const typename W::Float* from = (const typename W::Float*)rows + (i - first) * n;
+    for (int b = 0; b < n; ++b) row.v[b] = from[b];
+    scatter<W, N>(points, i, n, row, sums);
   }
 }
 
-template <int NB>
-static void slice_of(const Points& points, long first, long last, long n_pixels, int channels,
-                     const float* values, float* planar) {
-  for (long i = first; i < last; ++i) {
-    Row<NB> row;
-    gather<NB>(points, i, blocks_of(channels), values, row);
-    const float after = points.after[i];
+// Rows of kStrip pixels, on their way to planes.
+struct Strip {
+  float* planar;
+  long n_pixels;
+  int channels;
+
+  SEGF_INLINE_MEMBER void write(const float* rows, int width, long start, int n) const {
     for (int c = 0; c < channels; ++c) {
-      planar[c * n_pixels + i] = row.v[c / kBlock][c % kBlock] * after;
+      float* to = planar + c * n_pixels + start;
+      for (int i = 0; i < n; ++i) to[i] = rows[long(i) * width + c];
     }
   }
+};
+
+template <typename W, int N>
+static void slice_of(const Points& points, long first, long last, long n_pixels, int channels,
+                     int n_vectors, const float* values, float* planar) {
+  const int n = N ? N : n_vectors, width = sizeof(Row<W, N>) / sizeof(float);
+  const Strip out{planar, n_pixels, channels};
+  Row<W, N> strip[kStrip];
+  for (long start = first; start < last; start += kStrip) {
+    const int count = last - start < kStrip ? int(last - start) : kStrip;
+    for (int i = 0; i < count; ++i) {
+      gather<W, N>(points, start + i, n, values, strip[i]);
+      for (int b = 0; b < n; ++b) strip[i].v[b] *= points.after[start + i];
+    }
+    out.write((const float*)strip, width, start, count);
+  }
 }
 
-template <int NB>
-static void blur_of(const uint32_t* lower, const uint32_t* upper, long first, long last, int blocks,
-                    const float* from, float* to) {
-  const int nb = NB ? NB : blocks;
+template <typename W, int N>
+static void blur_of(const uint32_t* lower, const uint32_t* upper, long first, long last,
+                    int n_vectors, const float* from, float* to) {
+  typedef typename W::Float F;
+  const int n = N ? N : n_vectors;
   for (long i = first; i < last; ++i) {
-    const Vec* self = (const Vec*)(from + i * nb * kBlock);
-    const Vec* below = (const Vec*)(from + long(lower[i]) * nb * kBlock);
-    const Vec* above = (const Vec*)(from + long(upper[i]) * nb * kBlock);
-    Vec* out = (Vec*)(to + i * nb * kBlock);
-    for (int b = 0; b < nb; ++b) out[b] = self[b] + 0.5f * (below[b] + above[b]);
+    const F* self = (const F*)from + i * n;
+    const F* below = (const F*)from + long(lower[i]) * n;
+    const F* above = (const F*)from + long(upper[i]) * n;
+    F* out = (F*)to + i * n;
+    for (int b = 0; b < n; ++b) out[b] = self[b] + 0.5f * (below[b] + above[b]);
   }
 }
 
 // ---- mean field: slice -> compatibility -> softmax -> splat --------------------------------------
 
-template <int NB>
-SEGF_INLINE void add_message(const Pass& pass, const Row<NB>& message, Row<NB>& scores) {
-  const int nb = NB ? NB : pass.blocks;
+template <typename W, int N>
+SEGF_INLINE void add_message(const Pass& pass, int n_vectors, const Row<W, N>& message,
+                             Row<W, N>& scores) {
+  typedef typename W::Float F;
+  const int n = N ? N : n_vectors;
   if (!pass.compatibility) {
-    for (int b = 0; b < nb; ++b) scores.v[b] += message.v[b];
+    for (int b = 0; b < n; ++b) scores.v[b] += message.v[b];
     return;
   }
+  const float* numbers = (const float*)message.v;
   for (int c = 0; c < pass.channels; ++c) {
-    const Vec* column = (const Vec*)pass.compatibility + long(c) * nb;
-    const float m = message.v[c / kBlock][c % kBlock];
-    for (int b = 0; b < nb; ++b) scores.v[b] -= m * column[b];
+    const F* column = (const F*)pass.compatibility + long(c) * n;
+    for (int b = 0; b < n; ++b) scores.v[b] -= numbers[c] * column[b];
   }
 }
 
-template <int NB>
-SEGF_INLINE void softmax_row(int blocks, Row<NB>& row) {
-  const int nb = NB ? NB : blocks;
-  Vec top = row.v[0];
-  for (int b = 1; b < nb; ++b) top = larger(top, row.v[b]);
+template <typename W, int N>
+SEGF_INLINE void softmax_row(int n_vectors, Row<W, N>& row) {
+  typedef typename W::Float F;
+  const int n = N ? N : n_vectors;
+  F top = row.v[0];
+  for (int b = 1; b < n; ++b) top = larger(top, row.v[b]);
   const float peak = largest_of(top);
-  Vec total = {};
-  for (int b = 0; b < nb; ++b) {
-    row.v[b] = exp_of(row.v[b] - peak);
+  F total = {};
+  for (int b = 0; b < n; ++b) {
+    row.v[b] = exp_of<W>(row.v[b] - peak);
     total += row.v[b];
   }
   const float share = 1.0f / sum_of(total);
-  for (int b = 0; b < nb; ++b) row.v[b] *= share;
+  for (int b = 0; b < n; ++b) row.v[b] *= share;
 }
 
-template <int NB>
-static void pass_of(const Pass& pass) {
-  const int nb = NB ? NB : pass.blocks;
-  for (long i = pass.first; i < pass.last; ++i) {
-    Row<NB> scores, message, part;
-    const Vec* unary = (const Vec*)(pass.unary + i * nb * kBlock);
-    for (int b = 0; b < nb; ++b) scores.v[b] = unary[b];
-    for (int b = 0; b < nb; ++b) message.v[b] = Vec{};
+template <typename W, int N>
+SEGF_INLINE void scores_of(const Pass& pass, long pixel, int n_vectors, Row<W, N>& scores) {
+  typedef typename W::Float F;
+  const int n = N ? N : n_vectors;
+  Row<W, N> message, part;
+  const F* unary = (const F*)pass.unary + pixel * n;
+  for (int b = 0; b < n; ++b) scores.v[b] = unary[b];
+  for (int b = 0; b < n; ++b) message.v[b] = F{};
+  for (int t = 0; t < pass.n_terms; ++t) {
+    const Term& term = pass.terms[t];
+    if (!term.values) return;  // the first pass: no message yet
+    gather<W, N>(term.points, pixel, n, term.values, part);
+    const float scale = term.scale * term.points.after[pixel];
+    for (int b = 0; b < n; ++b) message.v[b] += scale * part.v[b];
+  }
+  add_message<W, N>(pass, n, message, scores);
+}
+
+// Strips go through each step as a whole: in steps this short the processor works on several pixels
+// at once, where a pixel's whole chain of steps would keep it waiting.
+template <typename W, int N>
+static void update_of(const Pass& pass, int n_vectors) {
+  Row<W, N> strip[kStrip];
+  for (long start = pass.first; start < pass.last; start += kStrip) {
+    const int count = pass.last - start < kStrip ? int(pass.last - start) : kStrip;
+    for (int i = 0; i < count; ++i) scores_of<W, N>(pass, start + i, n_vectors, strip[i]);
+    for (int i = 0; i < count; ++i) softmax_row<W, N>(n_vectors, strip[i]);
     for (int t = 0; t < pass.n_terms; ++t) {
-      const Term& term = pass.terms[t];
-      if (!term.values) continue;
-      gather<NB>(term.points, i, nb, term.values, part);
-      const float scale = term.scale * term.points.after[i];
-      for (int b = 0; b < nb; ++b) message.v[b] += scale * part.v[b];
-    }
-    add_message<NB>(pass, message, scores);
-    if (pass.scores) {
-      for (int c = 0; c < pass.channels; ++c) {
-        pass.scores[c * pass.n_pixels + i] = scores.v[c / kBlock][c % kBlock];
-      }
-      continue;
-    }
-    softmax_row<NB>(nb, scores);
-    for (int t = 0; t < pass.n_terms; ++t) {
-      scatter<NB>(pass.terms[t].points, i, nb, scores, pass.terms[t].sums);
+      const Points points = pass.terms[t].points;
+      float* sums = pass.terms[t].sums;
+      for (int i = 0; i < count; ++i) scatter<W, N>(points, start + i, n_vectors, strip[i], sums);
     }
   }
 }
 
+template <typename W, int N>
+static void finish_of(const Pass& pass, int n_vectors) {
+  const int width = sizeof(Row<W, N>) / sizeof(float);
+  const Strip out{pass.scores, pass.n_pixels, pass.channels};
+  Row<W, N> strip[kStrip];
+  for (long start = pass.first; start < pass.last; start += kStrip) {
+    const int count = pass.last - start < kStrip ? int(pass.last - start) : kStrip;
+    for (int i = 0; i < count; ++i) scores_of<W, N>(pass, start + i, n_vectors, strip[i]);
+    out.write((const float*)strip, width, start, count);
+  }
+}
+
+#ifdef SEGF_WIDE
+#define SEGF_PAIRS(call) \
+  case 2: return call(Wide, 1, 1); \
+  case 4: return call(Wide, 2, 2);
+#else
+#define SEGF_PAIRS(call) \
+  case 2: return call(Narrow, 2, 2); \
+  case 4: return call(Narrow, 4, 4);
+#endif
+
+// Calls with (width of vectors, how many where that is known, how many).
 #define SEGF_BY_BLOCKS(blocks, call) \
-  switch (blocks) {                  \
-    case 1: return call(1);          \
-    case 2: return call(2);          \
-    case 3: return call(3);          \
-    case 4: return call(4);          \
-    default: return call(0);         \
+  switch (blocks) { \
+    case 1: return call(Narrow, 1, 1); \
+    case 3: return call(Narrow, 3, 3); \
+    SEGF_PAIRS(call) \
+    default: return call(Narrow, 0, blocks); \
   }
 
 static void splat(const Points& points, long first, long last, int blocks, const float* rows,
                   float* sums) {
-#define SEGF_CALL(NB) splat_of<NB>(points, first, last, blocks, rows, sums)
+#define SEGF_CALL(W, N, n) splat_of<W, N>(points, first, last, n, rows, sums)
   SEGF_BY_BLOCKS(blocks, SEGF_CALL)
 #undef SEGF_CALL
 }
 
 static void slice(const Points& points, long first, long last, long n_pixels, int channels,
                   const float* values, float* planar) {
-#define SEGF_CALL(NB) slice_of<NB>(points, first, last, n_pixels, channels, values, planar)
-  SEGF_BY_BLOCKS(blocks_of(channels), SEGF_CALL)
+  const int blocks = blocks_of(channels);
+#define SEGF_CALL(W, N, n) slice_of<W, N>(points, first, last, n_pixels, channels, n, values, planar)
+  SEGF_BY_BLOCKS(blocks, SEGF_CALL)
 #undef SEGF_CALL
 }
 
 static void blur(const uint32_t* lower, const uint32_t* upper, long first, long last, int blocks,
                  const float* from, float* to) {
-#define SEGF_CALL(NB) blur_of<NB>(lower, upper, first, last, blocks, from, to)
+#define SEGF_CALL(W, N, n) blur_of<W, N>(lower, upper, first, last, n, from, to)
   SEGF_BY_BLOCKS(blocks, SEGF_CALL)
 #undef SEGF_CALL
 }
 
 static void pass(const Pass& p) {
-#define SEGF_CALL(NB) pass_of<NB>(p)
-  SEGF_BY_BLOCKS(p.blocks, SEGF_CALL)
-#undef SEGF_CALL
+#define SEGF_UPDATE(W, N, n) update_of<W, N>(p, n)
+#define SEGF_FINISH(W, N, n) finish_of<W, N>(p, n)
+  if (p.scores) {
+    SEGF_BY_BLOCKS(p.blocks, SEGF_FINISH)
+  }
+  SEGF_BY_BLOCKS(p.blocks, SEGF_UPDATE)
+#undef SEGF_UPDATE
+#undef SEGF_FINISH
 }
 
 // ---- box and guided filter, on planes ------------------------------------------------------------
@@ -545,7 +646,7 @@ static void softmax(const float* unary, const float* filtered, float weight, lon
     if (scores) continue;
     for (int c = 0; c < channels; ++c) {
       const long at = c * n_pixels + start;
-      const Vec e = exp_of(load(probs + at, n) - peak);
+      const Vec e = exp_of<Narrow>(load(probs + at, n) - peak);
       total += e;
       store(probs + at, e, n);
     }

@@ -17,71 +17,97 @@ inline uint64_t hash_of(uint64_t key) {
   return key ^ (key >> 29);
 }
 
-// Adds to `slots` (a power of two) where keys live. Open addressing, linear probing.
+// Numbers of keys. Open addressing, linear probing; keys are never 0.
 class Slots {
  public:
   explicit Slots(std::size_t expected) { allocate(expected); }
 
-  // The number of `key`, which becomes `fresh` if it was not there. Keys are never 0.
+  // The number of `key`, which becomes `fresh` if it was not there.
   uint32_t find_or_add(uint64_t key, uint32_t fresh) {
-    std::size_t at = hash_of(key) & mask_;
-    while (keys_[at] != key) {
-      if (keys_[at] == 0) {
-        keys_[at] = key;
-        numbers_[at] = fresh;
-        return fresh;
-      }
-      at = (at + 1) & mask_;
-    }
-    return numbers_[at];
+    Slot& slot = slots_[place_of(key)];
+    if (slot.key == 0) slot = {key, fresh};
+    return slot.number;
   }
 
-  uint32_t find(uint64_t key) const {  // 0 = none
-    std::size_t at = hash_of(key) & mask_;
-    while (keys_[at] != key) {
-      if (keys_[at] == 0) return 0;
-      at = (at + 1) & mask_;
-    }
-    return numbers_[at];
-  }
+  uint32_t find(uint64_t key) const { return slots_[place_of(key)].number; }  // 0 = none
 
   bool full(std::size_t count) const { return 2 * count > mask_; }
 
   void grow(const std::vector<uint64_t>& keys) {
     allocate(2 * (mask_ + 1));
-    for (std::size_t i = 0; i < keys.size(); ++i) find_or_add(keys[i], uint32_t(i));
+    for (std::size_t i = 1; i < keys.size(); ++i) find_or_add(keys[i], uint32_t(i));
   }
 
  private:
+  struct Slot {
+    uint64_t key;
+    uint32_t number;
+  };
+
+  // Where `key` is, or the empty slot where it belongs.
+  std::size_t place_of(uint64_t key) const {
+    std::size_t at = hash_of(key) & mask_;
+    while (slots_[at].key != key && slots_[at].key != 0) at = (at + 1) & mask_;
+    return at;
+  }
+
   void allocate(std::size_t expected) {
     std::size_t size = 1024;
     while (size < 2 * expected) size *= 2;
     mask_ = size - 1;
-    keys_ = Array<uint64_t>(size);
-    numbers_ = Array<uint32_t>(size);
-    keys_.clear();
+    slots_ = Array<Slot>(size);
+    slots_.clear();
   }
 
   std::size_t mask_ = 0;
-  Array<uint64_t> keys_;
-  Array<uint32_t> numbers_;
+  Array<Slot> slots_;
 };
 
-// Features of kLanes pixels from `first` on; those behind the last pixel repeat it.
-void load_features(const Features& f, long first, long n_pixels, float* out) {
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const long pixel = std::min(first + lane, n_pixels - 1);
-    if (f.planes) {
-      for (int d = 0; d < f.dims; ++d) out[d * kLanes + lane] = f.planes[d * n_pixels + pixel];
-      continue;
+// Reads features of kLanes pixels at a time, row after row; those behind the last pixel are zero.
+class Reader {
+ public:
+  Reader(const Features& features, long n_pixels, long first)
+      : f_(features), n_(n_pixels), pixel_(first), x_(int(first % features.width)),
+        y_(int(first / features.width)), per_pixel_(1.0f / features.sxy),
+        per_level_(1.0f / features.srgb) {}
+
+  void read(float* out) {
+    const int n = int(std::min<long>(kLanes, n_ - pixel_));
+    std::fill_n(out, f_.dims * kLanes, 0.0f);
+    if (f_.planes) {
+      for (int d = 0; d < f_.dims; ++d) std::copy_n(f_.planes + d * n_ + pixel_, n, out + d * kLanes);
+    } else {
+      read_positions(n, out);
+      if (f_.image) read_colors(n, out + 2 * kLanes);
     }
-    out[lane] = float(pixel % f.width) / f.sxy;
-    out[kLanes + lane] = float(pixel / f.width) / f.sxy;
-    for (int d = 2; d < f.dims; ++d) {
-      out[d * kLanes + lane] = float(f.image[3 * pixel + d - 2]) / f.srgb;
+    pixel_ += n;
+  }
+
+ private:
+  void read_positions(int n, float* out) {
+    for (int lane = 0; lane < n; ++lane) {
+      out[lane] = float(x_) * per_pixel_;
+      out[kLanes + lane] = float(y_) * per_pixel_;
+      if (++x_ == f_.width) {
+        x_ = 0;
+        ++y_;
+      }
     }
   }
-}
+
+  void read_colors(int n, float* out) {
+    const uint8_t* from = f_.image + 3 * pixel_;
+    for (int lane = 0; lane < n; ++lane) {
+      for (int c = 0; c < 3; ++c) out[c * kLanes + lane] = float(from[3 * lane + c]) * per_level_;
+    }
+  }
+
+  const Features& f_;
+  const long n_;
+  long pixel_;
+  int x_, y_;
+  const float per_pixel_, per_level_;
+};
 
 }  // namespace
 
@@ -94,6 +120,32 @@ struct Lattice::Table {
   std::vector<uint64_t> keys{0};
   Slots slots{1 << 14};
   bool too_far = false;
+
+  // Neighbours in the image are often in the same simplex, so that its vertices are remembered.
+  struct Simplex {
+    uint64_t key = 0, order = 0;
+    uint32_t vertex[kMaxDims + 1];
+  };
+  static constexpr std::size_t kRemembered = 4096;
+  std::vector<Simplex> seen{kRemembered};
+
+  Simplex& place(uint64_t key, uint64_t order) {
+    return seen[hash_of(key ^ (order << 40)) >> 52];
+  }
+
+  // Vertex r of a simplex differs from vertex r - 1 by one step down in the coordinate of one rank.
+  void number_vertices(Simplex& simplex, const Simplices& found, int lane, int dims, int bits) {
+    uint64_t unit_of_rank[kMaxDims + 1];
+    for (int i = 0; i < dims; ++i) {
+      unit_of_rank[found.rank[i][lane]] = uint64_t(1) << (kRemainderBits + i * bits);
+    }
+    unit_of_rank[found.rank[dims][lane]] = 0;  // the last coordinate is implied by the others
+    uint64_t key = simplex.key;
+    for (int r = 0; r <= dims; ++r) {
+      if (r) key += 1 - unit_of_rank[dims + 1 - r];
+      simplex.vertex[r] = number(key);
+    }
+  }
 
   uint32_t number(uint64_t key) {
     const uint32_t fresh = uint32_t(keys.size());
@@ -130,8 +182,9 @@ void Lattice::find_simplices(const Features& features, const uint8_t* valid, Tab
                              long first, long last) {
   float block[kMaxDims * kLanes];
   Simplices found;
+  Reader reader(features, n_, first);
   for (long start = first; start < last; start += kLanes) {
-    load_features(features, start, n_, block);
+    reader.read(block);
     kernels().simplices(block, features.dims, &found);
     const int n = int(std::min<long>(kLanes, last - start));
     for (int lane = 0; lane < n; ++lane) {
@@ -146,21 +199,24 @@ void Lattice::leave_out(long pixel) {
   std::fill_n(&weight_[pixel * axes_], axes_, 0.0f);
 }
 
-// Vertex r + 1 of a simplex differs from vertex r by one step down in the coordinate of one rank.
 void Lattice::enter(const Simplices& found, int lane, long pixel, Table& table) {
   const int dims = axes_ - 1;
   const int64_t middle = int64_t(1) << (bits_ - 1);
-  uint64_t key = 0, unit_of_rank[kMaxDims + 1];
+  uint64_t key = 0, order = 1;
   for (int i = 0; i < dims; ++i) {
     const int64_t biased = found.quotient[i][lane] + middle;
     if (biased < 2 || biased >= 2 * middle - 2) table.too_far = true;
     key |= uint64_t(biased) << (kRemainderBits + i * bits_);
-    unit_of_rank[found.rank[i][lane]] = uint64_t(1) << (kRemainderBits + i * bits_);
+    order = order << 3 | uint64_t(found.rank[i][lane]);
   }
-  unit_of_rank[found.rank[dims][lane]] = 0;  // the last coordinate is implied by the others
+  Table::Simplex& simplex = table.place(key, order);
+  if (simplex.key != key || simplex.order != order) {
+    simplex.key = key;
+    simplex.order = order;
+    table.number_vertices(simplex, found, lane, dims, bits_);
+  }
   for (int r = 0; r < axes_; ++r) {
-    if (r) key += 1 - unit_of_rank[axes_ - r];
-    vertex_[pixel * axes_ + r] = table.number(key);
+    vertex_[pixel * axes_ + r] = simplex.vertex[r];
     weight_[pixel * axes_ + r] = found.weight[r][lane];
   }
 }
@@ -216,14 +272,21 @@ void Lattice::link(const Table& all) {
 void Lattice::normalise(const uint8_t* valid, bool symmetric) {
   before_ = Array<float>(n_);
   after_ = Array<float>(n_);
-  for (long i = 0; i < n_; ++i) before_[i] = after_[i] = !valid || valid[i] ? 1.0f : 0.0f;
+  const int parts = parts_for(n_);
+  auto for_pixels = [&](auto each) {
+    Pool::instance().run(parts, [&](int part) {
+      const Share share(n_, part, parts);
+      for (long i = share.first; i < share.last; ++i) each(i);
+    });
+  };
+  for_pixels([&](long i) { before_[i] = after_[i] = !valid || valid[i] ? 1.0f : 0.0f; });
   Array<float> norm(n_);
   apply(before_.data(), norm.data(), 1, false);
-  for (long i = 0; i < n_; ++i) {
-    if (before_[i] == 0.0f) continue;
+  for_pixels([&](long i) {
+    if (before_[i] == 0.0f) return;
     after_[i] = symmetric ? 1.0f / std::sqrt(norm[i]) : 1.0f / norm[i];
     if (symmetric) before_[i] = after_[i];
-  }
+  });
 }
 
 Points Lattice::points() const {

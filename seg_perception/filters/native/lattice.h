@@ -35,7 +35,7 @@ class Lattice {
 
  private:
   friend class Exchange;
-  struct Table;
+  struct Table;  // what one part of the image has found
 
   void find_simplices(const Features& features, const uint8_t* valid, Table& table, long first,
                       long last);
