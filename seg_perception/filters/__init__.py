@@ -4,7 +4,12 @@ Compiled kernels on the CPU where setup.py found a compiler, numpy elsewhere: `d
 tells. docs/filters.md says which parameters help.
 """
 
-from seg_perception.filters.linear import BoxFilter, GuidedFilter, PermutohedralLattice
+from seg_perception.filters.linear import (
+    BoxFilter,
+    GuidedFilter,
+    LinearFilter,
+    PermutohedralLattice,
+)
 from seg_perception.filters.mean_field import (
     dense_crf,
     guided_crf,
@@ -16,6 +21,7 @@ from seg_perception.filters.native import describe_kernels, num_threads, set_num
 __all__ = [
     "BoxFilter",
     "GuidedFilter",
+    "LinearFilter",
     "PermutohedralLattice",
     "dense_crf",
     "describe_kernels",

@@ -1,4 +1,8 @@
-"""Linear filters that refiners are made of, with autograd: built once a frame, applied often."""
+"""Linear filters that refiners are made of, with autograd: built once a frame, applied often.
+
+The builders choose: the vehicle's compiled kernels for float32 on a CPU, plain torch for everything
+else (other devices and types, a guide that wants a gradient, a graph that is exported).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,19 @@ from torch import Tensor
 from training.filters.box import TorchBoxFilter
 from training.filters.guided import TorchGuidedFilter
 from training.filters.lattice import TorchLatticeFilter, bilateral_features, spatial_features
+from training.filters.native import (
+    NativeFilter,
+    fits_lattice,
+    native_box,
+    native_guided,
+    native_lattice,
+    runs_natively,
+)
 from training.filters.protocol import LinearFilter
 
 __all__ = [
     "LinearFilter",
+    "NativeFilter",
     "TorchBoxFilter",
     "TorchGuidedFilter",
     "TorchLatticeFilter",
@@ -24,6 +37,8 @@ __all__ = [
 
 def box_filter(like: Tensor, radius: int, valid: Tensor | None = None) -> LinearFilter:
     """The mean over a square window; `TorchBoxFilter` has the arguments."""
+    if runs_natively(like):
+        return native_box(like, radius, valid)
     return TorchBoxFilter(like, radius, valid)
 
 
@@ -31,9 +46,13 @@ def guided_filter(
     guide: Tensor, radius: int, eps: float, valid: Tensor | None = None
 ) -> LinearFilter:
     """The guided filter with a colour guide; `TorchGuidedFilter` has the arguments."""
+    if runs_natively(guide):
+        return native_guided(guide, radius, eps, valid)
     return TorchGuidedFilter(guide, radius, eps, valid)
 
 
 def lattice_filter(features: Tensor, valid: Tensor | None = None) -> LinearFilter:
     """The Gaussian filter over `spatial_features` or `bilateral_features`: `TorchLatticeFilter`."""
+    if runs_natively(features) and fits_lattice(features):
+        return native_lattice(features, valid)
     return TorchLatticeFilter(features, valid)
