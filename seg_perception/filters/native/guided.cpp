@@ -23,50 +23,65 @@ void for_channels(int channels, long numbers, long scratch, Each each) {
 }  // namespace
 
 Box::Box(int height, int width, int radius, const uint8_t* valid)
-    : height_(height), width_(width), radius_(radius), before_(n_pixels()), after_(n_pixels()) {
-  const long n = n_pixels();
-  for (long i = 0; i < n; ++i) before_[i] = !valid || valid[i] ? 1.0f : 0.0f;
-  Array<float> scratch(box_scratch(width, radius));
-  kernels().box(height, width, radius, before_.data(), before_.data(), before_.data(),
-                after_.data(), scratch.data());
-  for (long i = 0; i < n; ++i) after_[i] = before_[i] / std::max(after_[i], 1.0f);
+    : height_(height), width_(width), stride_(blocks_of(width) * kBlock), radius_(radius),
+      before_(std::size_t(height) * stride_), after_(before_.size()) {
+  before_.clear();
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      const bool counts = !valid || valid[long(y) * width + x];
+      before_[long(y) * stride_ + x] = counts ? 1.0f : 0.0f;
+    }
+  }
+  std::copy_n(before_.data(), before_.size(), after_.data());
+  const Plane unscaled = plane(false);
+  Array<float> ones(n_pixels()), count(n_pixels()), scratch(plane_scratch(unscaled, 1));
+  std::fill_n(ones.data(), ones.size(), 1.0f);
+  kernels().box(unscaled, ones.data(), count.data(), scratch.data());
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      after_[long(y) * stride_ + x] /= std::max(count[long(y) * width + x], 1.0f);
+    }
+  }
+}
+
+Plane Box::plane(bool transposed) const {
+  const float *before = before_.data(), *after = after_.data();
+  if (transposed) std::swap(before, after);
+  return {height_, width_, stride_, radius_, before, after};
 }
 
 void Box::apply(const float* x, float* y, int channels, bool transposed) const {
   const long n = n_pixels();
-  const float *before = before_.data(), *after = after_.data();
-  if (transposed) std::swap(before, after);
-  for_channels(channels, n * channels, box_scratch(width_, radius_), [&](long c, float* scratch) {
-    kernels().box(height_, width_, radius_, before, after, x + c * n, y + c * n, scratch);
+  const Plane plane = this->plane(transposed);
+  for_channels(channels, n * channels, plane_scratch(plane, 1), [&](long c, float* scratch) {
+    kernels().box(plane, x + c * n, y + c * n, scratch);
   });
 }
 
 Guided::Guided(int height, int width, int radius, float eps, const float* guide,
                const uint8_t* valid)
-    : box_(height, width, radius, valid),
-      guide_(3 * box_.n_pixels()),
-      mean_(3 * box_.n_pixels()),
-      inverse_(6 * box_.n_pixels()) {
-  std::copy(guide, guide + 3 * n_pixels(), guide_.data());
-  Array<float> scratch(box_scratch(width, radius));
-  kernels().guided_statistics(height, width, radius, eps, guide_.data(), box_.before_.data(),
-                              box_.after_.data(), mean_.data(), inverse_.data(), scratch.data());
-}
-
-GuidedPlan Guided::plan() const {
-  return {box_.height_,  box_.width_,         box_.radius_,       guide_.data(), mean_.data(),
-          inverse_.data(), box_.before_.data(), box_.after_.data()};
+    : box_(height, width, radius, valid) {
+  const Plane plane = box_.plane(false);
+  const std::size_t n = std::size_t(height) * plane.stride;
+  guide_ = Array<float>(3 * n);
+  mean_ = Array<float>(3 * n);
+  inverse_ = Array<float>(6 * n);
+  guide_.clear();
+  for (long row = 0; row < 3L * height; ++row) {
+    std::copy_n(guide + row * width, width, guide_.data() + row * plane.stride);
+  }
+  Array<float> scratch(plane_scratch(plane, 9));
+  kernels().guided_statistics(plane, eps, guide_.data(), mean_.data(), inverse_.data(),
+                              scratch.data());
 }
 
 // F = G^T B M B G with G = (guide, 1) and a symmetric M at every pixel: the adjoint is the same with
 // the box's, which scales before it sums.
 void Guided::apply(const float* x, float* y, int channels, bool transposed) const {
   const long n = n_pixels();
-  GuidedPlan plan = this->plan();
-  if (transposed) std::swap(plan.before, plan.after);
-  const long scratch = guided_scratch(plan.height, plan.width, plan.radius);
-  for_channels(channels, n * channels, scratch, [&](long c, float* room) {
-    kernels().guided(plan, x + c * n, y + c * n, room);
+  const GuidedPlan plan{box_.plane(transposed), guide_.data(), mean_.data(), inverse_.data()};
+  for_channels(channels, n * channels, plane_scratch(plan.plane, 9), [&](long c, float* scratch) {
+    kernels().guided(plan, x + c * n, y + c * n, scratch);
   });
 }
 

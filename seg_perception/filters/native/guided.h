@@ -12,12 +12,12 @@ class Box {
   Box(int height, int width, int radius, const uint8_t* valid);
 
   long n_pixels() const { return long(height_) * width_; }
+  Plane plane(bool transposed) const;
   void apply(const float* x, float* y, int channels, bool transposed) const;
 
  private:
-  friend class Guided;
-  int height_, width_, radius_;
-  Array<float> before_, after_;
+  int height_, width_, stride_, radius_;
+  Array<float> before_, after_;  // [height][stride]
 };
 
 class Guided {
@@ -32,8 +32,6 @@ class Guided {
                   float* scores) const;
 
  private:
-  GuidedPlan plan() const;
-
   Box box_;
   Array<float> guide_, mean_, inverse_;
 };

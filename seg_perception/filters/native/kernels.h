@@ -51,14 +51,19 @@ struct Pass {
   float* scores;  // [channels][N] planar; null = not the last pass
 };
 
-// One colour guided filter of a plane, see guided.cpp.
+// The windows of a box filter. Factors are [height][stride] and zero behind `width`.
+struct Plane {
+  int height, width, stride, radius;
+  const float* before;  // factor before the sum
+  const float* after;   // factor after it
+};
+
+// One colour guided filter, planes [height][stride].
 struct GuidedPlan {
-  int height, width, radius;
-  const float* guide;    // [3][N]
-  const float* mean;     // [3][N]
-  const float* inverse;  // [6][N]: rr rg rb gg gb bb
-  const float* before;   // [N]
-  const float* after;    // [N]
+  Plane plane;
+  const float* guide;    // 3 planes
+  const float* mean;     // 3
+  const float* inverse;  // 6: rr rg rb gg gb bb
 };
 
 struct Kernels {
@@ -74,23 +79,24 @@ struct Kernels {
   void (*blur)(const uint32_t* lower, const uint32_t* upper, long first, long last, int blocks,
                const float* from, float* to);
   void (*pass)(const Pass& pass);
-  // y = F x of one plane; `scratch` holds guided_scratch floats.
+  // y = F x of one plane [height][width]; `scratch` holds plane_scratch(1) or (9) numbers.
+  void (*box)(const Plane& plane, const float* x, float* y, float* scratch);
   void (*guided)(const GuidedPlan& plan, const float* x, float* y, float* scratch);
-  void (*box)(int height, int width, int radius, const float* before, const float* after,
-              const float* x, float* y, float* scratch);
   // Means and inverse covariances of the guide's windows.
-  void (*guided_statistics)(int height, int width, int radius, float eps, const float* guide,
-                            const float* before, const float* after, float* mean, float* inverse,
-                            float* scratch);
+  void (*guided_statistics)(const Plane& plane, float eps, const float* guide, float* mean,
+                            float* inverse, float* scratch);
   // q = softmax(u + weight f) over channels of planes [C][N], pixels first..last; f may be null.
   void (*softmax)(const float* unary, const float* filtered, float weight, long n_pixels,
                   int channels, long first, long last, float* probs, float* scores);
 };
 
-// One padded row, and column sums and results of up to nine planes.
-inline long box_scratch(int width, int radius) { return 19L * width + 4L * radius + 64; }
-inline long guided_scratch(int height, int width, int radius) {
-  return 4L * height * width + box_scratch(width, radius);
+// A row with margins for the windows at its ends.
+inline int padded_row(int stride, int radius) { return stride + 2 * radius + kBlock; }
+
+// Room for the sums of so many planes and for the rows in work.
+inline long plane_scratch(const Plane& plane, int planes) {
+  const long rows = 8L * padded_row(plane.stride, plane.radius);
+  return planes * (long(plane.height) * plane.stride + rows + plane.stride) + plane.stride;
 }
 
 extern const Kernels kBaseline;

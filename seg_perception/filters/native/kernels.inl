@@ -409,214 +409,9 @@ static void pass(const Pass& p) {
 }
 
 // ---- box and guided filter, on planes ------------------------------------------------------------
-
-// Sums over windows of one row: column sums in, window sums out. Doubling spans, so that any radius
-// costs about 2 log2(radius) additions and nothing drifts.
-SEGF_INLINE void window_row(float* __restrict padded, int width, int radius, float* __restrict sums) {
-  const int length = 2 * radius + 1;
-  int covered = 0;
-  for (int span = 1;; span *= 2) {
-    if (length & span) {
-      const float* from = padded + covered;
-      if (covered) for (int x = 0; x < width; ++x) sums[x] += from[x];
-      else for (int x = 0; x < width; ++x) sums[x] = from[x];
-      covered += span;
-    }
-    if (2 * span > length) return;
-    // What later spans still read: everything up to width + length - covered.
-    const int needed = width + length - span;
-#pragma GCC ivdep
-    for (int x = 0; x < needed; ++x) padded[x] += padded[x + span];
-  }
-}
-
-// The column sums of one plane, sliding down the image.
-struct Columns {
-  float* sums;    // [width]
-  float* padded;  // [width + 2 radius and room to double]
-  int width, radius;
-};
-
-SEGF_INLINE void window_sums(const Columns& columns, float* row) {
-  float* p = columns.padded;
-  for (int x = 0; x < columns.radius; ++x) p[x] = 0.0f;
-  __builtin_memcpy(p + columns.radius, columns.sums, sizeof(float) * columns.width);
-  const int end = columns.width + 4 * columns.radius + 16;
-  for (int x = columns.radius + columns.width; x < end; ++x) p[x] = 0.0f;
-  window_row(p, columns.width, columns.radius, row);
-}
-
-// Adds sign * a * b * c of one row to the column sums; null factors are left out.
-SEGF_INLINE void slide(float* __restrict sums, int width, float sign, const float* a, const float* b,
-                       const float* c) {
-  if (c) for (int x = 0; x < width; ++x) sums[x] += sign * (a[x] * b[x]) * c[x];
-  else if (b) for (int x = 0; x < width; ++x) sums[x] += sign * (a[x] * b[x]);
-  else for (int x = 0; x < width; ++x) sums[x] += sign * a[x];
-}
-
-// Calls enter(row, +1) and enter(row, -1) as rows come into and leave the window, then emit(row).
-template <typename Enter, typename Emit>
-SEGF_INLINE void slide_down(int height, int radius, Enter enter, Emit emit) {
-  for (int y = 0; y < height && y < radius; ++y) enter(y, 1.0f);
-  for (int y = 0; y < height; ++y) {
-    if (y + radius < height) enter(y + radius, 1.0f);
-    if (y - radius - 1 >= 0) enter(y - radius - 1, -1.0f);
-    emit(y);
-  }
-}
-
-constexpr int kMaxPlanes = 9;
-
-// `n` sliding columns and `n` rows of results, cut from `scratch`.
-struct Sliding {
-  Columns columns[kMaxPlanes];
-  float* rows[kMaxPlanes];
-
-  Sliding(int n, int width, int radius, float* scratch) {
-    float* padded = scratch;
-    scratch += width + 4L * radius + 64;
-    for (int k = 0; k < n; ++k, scratch += 2L * width) {
-      columns[k] = {scratch, padded, width, radius};
-      rows[k] = scratch + width;
-      for (int x = 0; x < width; ++x) scratch[x] = 0.0f;
-    }
-  }
-};
-
-static void box(int height, int width, int radius, const float* before, const float* after,
-                const float* x, float* y, float* scratch) {
-  Sliding s(1, width, radius, scratch);
-  slide_down(
-      height, radius,
-      [&](int row, float sign) {
-        const long at = long(row) * width;
-        slide(s.columns[0].sums, width, sign, x + at, before + at, nullptr);
-      },
-      [&](int row) {
-        const long at = long(row) * width;
-        window_sums(s.columns[0], s.rows[0]);
-        for (int i = 0; i < width; ++i) y[at + i] = s.rows[0][i] * after[at + i];
-      });
-}
-
-// In double, since variances are small differences of large numbers.
-static void guided_statistics(int height, int width, int radius, float eps, const float* guide,
-                              const float* before, const float* after, float* mean, float* inverse,
-                              float* scratch) {
-  const long n = long(height) * width;
-  constexpr int kFirst[6] = {0, 0, 0, 1, 1, 2}, kSecond[6] = {0, 1, 2, 1, 2, 2};
-  Sliding s(9, width, radius, scratch);
-  slide_down(
-      height, radius,
-      [&](int row, float sign) {
-        const float *g = guide + long(row) * width, *w = before + long(row) * width;
-        for (int k = 0; k < 3; ++k) slide(s.columns[k].sums, width, sign, g + k * n, w, nullptr);
-        for (int k = 0; k < 6; ++k) {
-          slide(s.columns[3 + k].sums, width, sign, g + kFirst[k] * n, g + kSecond[k] * n, w);
-        }
-      },
-      [&](int row) {
-        const long at = long(row) * width;
-        for (int k = 0; k < 9; ++k) window_sums(s.columns[k], s.rows[k]);
-        for (int i = 0; i < width; ++i) {
-          const double count = after[at + i] > 0.0f ? __builtin_rint(1.0 / after[at + i]) : 0.0;
-          const double share = count > 0.0 ? 1.0 / count : 0.0;
-          double m[3], c[6];
-          for (int k = 0; k < 3; ++k) m[k] = s.rows[k][i] * share;
-          for (int k = 0; k < 6; ++k) c[k] = s.rows[3 + k][i] * share - m[kFirst[k]] * m[kSecond[k]];
-          const double rr = c[0] + eps, rg = c[1], rb = c[2], gg = c[3] + eps, gb = c[4],
-                       bb = c[5] + eps;
-          const double cofactors[6] = {gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
-                                       rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg};
-          const double scale = 1.0 / (rr * cofactors[0] + rg * cofactors[1] + rb * cofactors[2]);
-          for (int k = 0; k < 3; ++k) mean[k * n + at + i] = float(m[k]);
-          for (int k = 0; k < 6; ++k) inverse[k * n + at + i] = float(scale * cofactors[k]);
-        }
-      });
-}
-
-// The first half: window means of x and guide * x give the coefficients a (3) and b, times `before`.
-SEGF_INLINE void guided_solve(const GuidedPlan& plan, const float* x, float* coefficients,
-                              float* scratch) {
-  const int width = plan.width;
-  const long n = long(plan.height) * width;
-  Sliding s(4, width, plan.radius, scratch);
-  slide_down(
-      plan.height, plan.radius,
-      [&](int row, float sign) {
-        const long at = long(row) * width;
-        const float *in = x + at, *w = plan.before + at;
-        const float *g0 = plan.guide + at, *g1 = g0 + n, *g2 = g1 + n;
-        float *s0 = s.columns[0].sums, *s1 = s.columns[1].sums, *s2 = s.columns[2].sums,
-              *s3 = s.columns[3].sums;
-#pragma GCC ivdep
-        for (int i = 0; i < width; ++i) {
-          const float v = sign * (in[i] * w[i]);
-          s0[i] += v;
-          s1[i] += v * g0[i];
-          s2[i] += v * g1[i];
-          s3[i] += v * g2[i];
-        }
-      },
-      [&](int row) {
-        const long at = long(row) * width;
-        for (int k = 0; k < 4; ++k) window_sums(s.columns[k], s.rows[k]);
-        const float *r0 = s.rows[0], *r1 = s.rows[1], *r2 = s.rows[2], *r3 = s.rows[3];
-        const float *m0 = plan.mean + at, *m1 = m0 + n, *m2 = m1 + n;
-        const float *rr = plan.inverse + at, *rg = rr + n, *rb = rg + n, *gg = rb + n, *gb = gg + n,
-                    *bb = gb + n;
-        const float *share = plan.after + at, *w = plan.before + at;
-        float *a0 = coefficients + at, *a1 = a0 + n, *a2 = a1 + n, *b = a2 + n;
-#pragma GCC ivdep
-        for (int i = 0; i < width; ++i) {
-          const float p = r0[i] * share[i];
-          const float c0 = r1[i] * share[i] - m0[i] * p;
-          const float c1 = r2[i] * share[i] - m1[i] * p;
-          const float c2 = r3[i] * share[i] - m2[i] * p;
-          const float x0 = rr[i] * c0 + rg[i] * c1 + rb[i] * c2;
-          const float x1 = rg[i] * c0 + gg[i] * c1 + gb[i] * c2;
-          const float x2 = rb[i] * c0 + gb[i] * c1 + bb[i] * c2;
-          a0[i] = w[i] * x0;
-          a1[i] = w[i] * x1;
-          a2[i] = w[i] * x2;
-          b[i] = w[i] * (p - (m0[i] * x0 + m1[i] * x1 + m2[i] * x2));
-        }
-      });
-}
-
-// The second half: window means of the coefficients, times the guide.
-SEGF_INLINE void guided_combine(const GuidedPlan& plan, const float* coefficients, float* y,
-                                float* scratch) {
-  const int width = plan.width;
-  const long n = long(plan.height) * width;
-  Sliding s(4, width, plan.radius, scratch);
-  slide_down(
-      plan.height, plan.radius,
-      [&](int row, float sign) {
-        const float* from = coefficients + long(row) * width;
-        for (int k = 0; k < 4; ++k) {
-          slide(s.columns[k].sums, width, sign, from + k * n, nullptr, nullptr);
-        }
-      },
-      [&](int row) {
-        const long at = long(row) * width;
-        for (int k = 0; k < 4; ++k) window_sums(s.columns[k], s.rows[k]);
-        const float *g0 = plan.guide + at, *g1 = g0 + n, *g2 = g1 + n, *share = plan.after + at;
-        const float *r0 = s.rows[0], *r1 = s.rows[1], *r2 = s.rows[2], *r3 = s.rows[3];
-        float* out = y + at;
-#pragma GCC ivdep
-        for (int i = 0; i < width; ++i) {
-          out[i] = share[i] * (g0[i] * r0[i] + g1[i] * r1[i] + g2[i] * r2[i] + r3[i]);
-        }
-      });
-}
-
-static void guided(const GuidedPlan& plan, const float* x, float* y, float* scratch) {
-  float* coefficients = scratch;
-  float* rest = scratch + 4L * plan.height * plan.width;
-  guided_solve(plan, x, coefficients, rest);
-  guided_combine(plan, coefficients, y, rest);
-}
+//
+// Planes of the filters' own have rows of whole vectors, `stride` numbers long, that end in zeros;
+// those of the caller have rows of `width` numbers.
 
 SEGF_INLINE Vec load(const float* from, int n) {
   Vec v = {};
@@ -630,37 +425,224 @@ SEGF_INLINE void store(float* to, Vec v, int n) {
   else __builtin_memcpy(to, &v, sizeof(float) * n);
 }
 
-static void softmax(const float* unary, const float* filtered, float weight, long n_pixels,
-                    int channels, long first, long last, float* probs, float* scores) {
-  for (long start = first; start < last; start += kBlock) {
-    const int n = last - start < kBlock ? int(last - start) : kBlock;
-    Vec peak = Vec{} + kNever, total = {};
-    float* to = scores ? scores : probs;
-    for (int c = 0; c < channels; ++c) {
-      const long at = c * n_pixels + start;
-      Vec s = load(unary + at, n);
-      if (filtered) s += weight * load(filtered + at, n);
-      peak = larger(peak, s);
-      store(to + at, s, n);
+// Sums over windows of 2 radius + 1 numbers: out[x] = padded[x] + ... + padded[x + 2 radius].
+SEGF_INLINE void add_windows(float* padded, int stride, int radius, float* out) {
+  constexpr int kFew = 17;
+  const int length = 2 * radius + 1;
+  if (length <= kFew) {
+    for (int x = 0; x < stride; x += kBlock) {
+      Vec sum = load(padded + x, kBlock);
+      for (int k = 1; k < length; ++k) sum += load(padded + x + k, kBlock);
+      store(out + x, sum, kBlock);
     }
-    if (scores) continue;
-    for (int c = 0; c < channels; ++c) {
-      const long at = c * n_pixels + start;
-      const Vec e = exp_of<Narrow>(load(probs + at, n) - peak);
-      total += e;
-      store(probs + at, e, n);
+    return;
+  }
+  // Doubling spans: about 2 log2(length) additions, and nothing drifts as in a running sum.
+  for (int x = 0; x < stride; ++x) out[x] = 0.0f;
+  for (int span = 1, covered = 0; covered < length; span *= 2) {
+    if (length & span) {
+      for (int x = 0; x < stride; ++x) out[x] += padded[covered + x];
+      covered += span;
     }
-    const Vec share = 1.0f / total;
-    for (int c = 0; c < channels; ++c) {
-      const long at = c * n_pixels + start;
-      store(probs + at, load(probs + at, n) * share, n);
+    const int needed = stride + length - 2 * span;  // all that later spans still read
+#pragma GCC ivdep
+    for (int x = 0; x < needed; ++x) padded[x] += padded[x + span];
+  }
+}
+
+// Doubling leaves sums in the margins of a padded row, which are to be zero again.
+SEGF_INLINE void clear_margins(float* padded, int stride, int radius) {
+  for (int x = 0; x < radius; ++x) padded[x] = 0.0f;
+  for (int x = radius + stride; x < padded_row(stride, radius); ++x) padded[x] = 0.0f;
+}
+
+constexpr int kRows = 8;  // rows between writing and reading a buffer, lest loads wait for stores
+
+// Row by row sums of P planes, whose values fill(row, x, values) gives vector by vector, into
+// sums [P][height][stride].
+template <int P, typename Fill>
+SEGF_INLINE void sum_rows(const Plane& plane, float* sums, float* scratch, Fill fill) {
+  const int stride = plane.stride, length = padded_row(stride, plane.radius);
+  const long n = long(plane.height) * stride;
+  for (int i = 0; i < P * kRows * length; ++i) scratch[i] = 0.0f;
+  for (int start = 0; start < plane.height; start += kRows) {
+    const int rows = plane.height - start < kRows ? plane.height - start : kRows;
+    for (int y = 0; y < rows; ++y) {
+      for (int x = 0; x < stride; x += kBlock) {
+        Vec values[P];
+        fill(start + y, x, values);
+        for (int k = 0; k < P; ++k) {
+          store(scratch + (k * kRows + y) * length + plane.radius + x, values[k], kBlock);
+        }
+      }
+    }
+    for (int k = 0; k < P; ++k) {
+      for (int y = 0; y < rows; ++y) {
+        float* padded = scratch + (k * kRows + y) * length;
+        add_windows(padded, stride, plane.radius, sums + k * n + long(start + y) * stride);
+        clear_margins(padded, stride, plane.radius);
+      }
     }
   }
 }
 
+// Slides down `sums` and gives emit(row, x, window sums) for every vector of every row.
+template <int P, typename Emit>
+SEGF_INLINE void sum_columns(const Plane& plane, const float* sums, float* scratch, Emit emit) {
+  const int stride = plane.stride, height = plane.height, radius = plane.radius;
+  const long n = long(height) * stride;
+  float* columns = scratch;  // [P][stride]
+  float* zeros = scratch + P * stride;
+  for (int i = 0; i < (P + 1) * stride; ++i) scratch[i] = 0.0f;
+  for (int y = 0; y < height && y < radius; ++y) {
+    for (int k = 0; k < P; ++k) {
+      const float* row = sums + k * n + long(y) * stride;
+      for (int x = 0; x < stride; ++x) columns[k * stride + x] += row[x];
+    }
+  }
+  for (int y = 0; y < height; ++y) {
+    const float *enter[P], *leave[P];
+    for (int k = 0; k < P; ++k) {
+      enter[k] = y + radius < height ? sums + k * n + long(y + radius) * stride : zeros;
+      leave[k] = y - radius > 0 ? sums + k * n + long(y - radius - 1) * stride : zeros;
+    }
+    for (int x = 0; x < stride; x += kBlock) {
+      Vec window[P];
+      for (int k = 0; k < P; ++k) {
+        float* column = columns + k * stride + x;
+        window[k] = load(column, kBlock) + load(enter[k] + x, kBlock) - load(leave[k] + x, kBlock);
+        store(column, window[k], kBlock);
+      }
+      emit(y, x, window);
+    }
+  }
+}
+
+// How many numbers of the vector at x lie inside the caller's rows.
+SEGF_INLINE int inside(const Plane& plane, int x) {
+  return plane.width - x < kBlock ? plane.width - x : kBlock;
+}
+
+static void box(const Plane& plane, const float* x, float* y, float* scratch) {
+  const int stride = plane.stride, width = plane.width;
+  float* rest = scratch + long(plane.height) * stride;
+  sum_rows<1>(plane, scratch, rest, [&](int row, int i, Vec* values) SEGF_ALWAYS {
+    const Vec in = load(x + long(row) * width + i, inside(plane, i));
+    values[0] = in * load(plane.before + long(row) * stride + i, kBlock);
+  });
+  sum_columns<1>(plane, scratch, rest, [&](int row, int i, const Vec* sums) SEGF_ALWAYS {
+    const Vec out = sums[0] * load(plane.after + long(row) * stride + i, kBlock);
+    store(y + long(row) * width + i, out, inside(plane, i));
+  });
+}
+
+// Mean (3) and inverse covariance (6) of one window of `count` pixels from its sums. In double,
+// since variances are small differences of large numbers.
+SEGF_INLINE void statistics_of(const double* sums, double count, double eps, double* mean,
+                               double* inverse) {
+  constexpr int kFirst[6] = {0, 0, 0, 1, 1, 2}, kSecond[6] = {0, 1, 2, 1, 2, 2};
+  const double share = count > 0.0 ? 1.0 / count : 0.0;
+  for (int k = 0; k < 3; ++k) mean[k] = sums[k] * share;
+  double c[6];
+  for (int k = 0; k < 6; ++k) c[k] = sums[3 + k] * share - mean[kFirst[k]] * mean[kSecond[k]];
+  const double rr = c[0] + eps, rg = c[1], rb = c[2], gg = c[3] + eps, gb = c[4], bb = c[5] + eps;
+  const double cofactors[6] = {gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
+                               rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg};
+  const double scale = 1.0 / (rr * cofactors[0] + rg * cofactors[1] + rb * cofactors[2]);
+  for (int k = 0; k < 6; ++k) inverse[k] = scale * cofactors[k];
+}
+
+static void guided_statistics(const Plane& plane, float eps, const float* guide, float* mean,
+                              float* inverse, float* scratch) {
+  const long n = long(plane.height) * plane.stride;
+  float* rest = scratch + 9 * n;
+  sum_rows<9>(plane, scratch, rest, [&](int row, int i, Vec* values) SEGF_ALWAYS {
+    const long at = long(row) * plane.stride + i;
+    const Vec w = load(plane.before + at, kBlock);
+    const Vec r = load(guide + at, kBlock), g = load(guide + n + at, kBlock),
+              b = load(guide + 2 * n + at, kBlock);
+    const Vec first[9] = {r, g, b, r * r, r * g, r * b, g * g, g * b, b * b};
+    for (int k = 0; k < 9; ++k) values[k] = first[k] * w;
+  });
+  sum_columns<9>(plane, scratch, rest, [&](int row, int i, const Vec* sums) SEGF_ALWAYS {
+    const long at = long(row) * plane.stride + i;
+    for (int lane = 0; lane < kBlock; ++lane) {
+      const float share = plane.after[at + lane];
+      double window[9], m[3], inverted[6];
+      for (int k = 0; k < 9; ++k) window[k] = sums[k][lane];
+      statistics_of(window, share > 0.0f ? __builtin_rint(1.0 / share) : 0.0, eps, m, inverted);
+      for (int k = 0; k < 3; ++k) mean[k * n + at + lane] = float(m[k]);
+      for (int k = 0; k < 6; ++k) inverse[k * n + at + lane] = float(inverted[k]);
+    }
+  });
+}
+
+static void guided(const GuidedPlan& plan, const float* x, float* y, float* scratch) {
+  const Plane& plane = plan.plane;
+  const long n = long(plane.height) * plane.stride;
+  float *coefficients = scratch, *sums = scratch + 4 * n, *rest = scratch + 8 * n;
+  sum_rows<4>(plane, sums, rest, [&](int row, int i, Vec* values) SEGF_ALWAYS {
+    const long at = long(row) * plane.stride + i;
+    const Vec in = load(x + long(row) * plane.width + i, inside(plane, i));
+    values[0] = in * load(plane.before + at, kBlock);
+    for (int k = 0; k < 3; ++k) values[1 + k] = values[0] * load(plan.guide + k * n + at, kBlock);
+  });
+  // Each window's coefficients a (3) and b.
+  sum_columns<4>(plane, sums, rest, [&](int row, int i, const Vec* window) SEGF_ALWAYS {
+    const long at = long(row) * plane.stride + i;
+    const Vec share = load(plane.after + at, kBlock), w = load(plane.before + at, kBlock);
+    const Vec p = window[0] * share;
+    Vec m[3], c[3], s[6];
+    for (int k = 0; k < 3; ++k) m[k] = load(plan.mean + k * n + at, kBlock);
+    for (int k = 0; k < 3; ++k) c[k] = window[1 + k] * share - m[k] * p;
+    for (int k = 0; k < 6; ++k) s[k] = load(plan.inverse + k * n + at, kBlock);
+    const Vec a0 = s[0] * c[0] + s[1] * c[1] + s[2] * c[2];
+    const Vec a1 = s[1] * c[0] + s[3] * c[1] + s[4] * c[2];
+    const Vec a2 = s[2] * c[0] + s[4] * c[1] + s[5] * c[2];
+    store(coefficients + at, w * a0, kBlock);
+    store(coefficients + n + at, w * a1, kBlock);
+    store(coefficients + 2 * n + at, w * a2, kBlock);
+    store(coefficients + 3 * n + at, w * (p - (m[0] * a0 + m[1] * a1 + m[2] * a2)), kBlock);
+  });
+  sum_rows<4>(plane, sums, rest, [&](int row, int i, Vec* values) SEGF_ALWAYS {
+    const long at = long(row) * plane.stride + i;
+    for (int k = 0; k < 4; ++k) values[k] = load(coefficients + k * n + at, kBlock);
+  });
+  sum_columns<4>(plane, sums, rest, [&](int row, int i, const Vec* window) SEGF_ALWAYS {
+    const long at = long(row) * plane.stride + i;
+    Vec out = window[3];
+    for (int k = 0; k < 3; ++k) out += window[k] * load(plan.guide + k * n + at, kBlock);
+    out *= load(plane.after + at, kBlock);
+    store(y + long(row) * plane.width + i, out, inside(plane, i));
+  });
+}
+
+static void softmax(const float* unary, const float* filtered, float weight, long n_pixels,
+                    int channels, long first, long last, float* probs, float* scores) {
+  Vec row[kMaxBlocks * kBlock];
+  for (long start = first; start < last; start += kBlock) {
+    const int n = last - start < kBlock ? int(last - start) : kBlock;
+    Vec peak = Vec{} + kNever, total = {};
+    for (int c = 0; c < channels; ++c) {
+      const long at = c * n_pixels + start;
+      row[c] = load(unary + at, n);
+      if (filtered) row[c] += weight * load(filtered + at, n);
+      if (scores) store(scores + at, row[c], n);
+      peak = larger(peak, row[c]);
+    }
+    if (scores) continue;
+    for (int c = 0; c < channels; ++c) {
+      row[c] = exp_of<Narrow>(row[c] - peak);
+      total += row[c];
+    }
+    const Vec share = 1.0f / total;
+    for (int c = 0; c < channels; ++c) store(probs + c * n_pixels + start, row[c] * share, n);
+  }
+}
+
 constexpr Kernels table(const char* name) {
-  return {name, simplices, to_rows, splat,  slice,             blur,
-          pass, guided,    box,     guided_statistics, softmax};
+  return {name, simplices, to_rows, splat, slice,  blur,
+          pass, box,       guided,  guided_statistics, softmax};
 }
 
 }  // namespace SEGF_ISA
