@@ -12,7 +12,9 @@ TORCH       ?= torch==2.13.0+cpu
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # make demo CAMVID=../shared/data/camvid FRAMES=50 REPORT=/tmp/report
+# make demo SAMPLES=../shared/data/driving_samples   real lidar and lanes in the report, too
 CAMVID ?=
+SAMPLES ?=
 FRAMES ?=
 REPORT ?= report
 
@@ -30,7 +32,7 @@ SHIPPED := setup.py setup.cfg package.xml pyproject.toml $(shell find launch con
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo    render a street drive, replay it through the node, score it    [FRAMES=N CAMVID=DIR REPORT=DIR]'
+	@echo 'make demo    render a street drive, replay it through the node, score it    [FRAMES=N CAMVID=DIR SAMPLES=DIR REPORT=DIR]'
 	@echo 'make test    lint, types, import rules, tests                               [TORCH= to leave training out]'
 	@echo 'make lint    ruff and mypy only'
 	@echo 'make format  let ruff rewrite what it can'
@@ -40,7 +42,7 @@ help:
 	@echo 'Every command takes PYTHON=python3.12 (3.10 or newer) and VENV=DIR.'
 
 demo: $(VENV)/.vehicle
-	$(BIN)/seg-perception demo --out $(REPORT) $(if $(CAMVID),--camvid $(CAMVID)) $(if $(FRAMES),--frames $(FRAMES))
+	$(BIN)/seg-perception demo --out $(REPORT) $(if $(CAMVID),--camvid $(CAMVID)) $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(FRAMES),--frames $(FRAMES))
 
 test: lint
 	$(BIN)/python -m pytest

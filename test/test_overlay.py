@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seg_perception.classes import CAMVID_CLASSES, VOID, ClassInfo
-from seg_perception.overlay import colorize, overlay
+from seg_perception.overlay import OUTLINE_COLOR, colorize, hatch, outline, overlay
 
 LABELS = np.arange(11, dtype=np.uint8)[None].repeat(20, axis=0)
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 11, 3), np.uint8)
@@ -63,3 +63,32 @@ def test_legend_names_only_classes_that_occur() -> None:
     assert tuple(written[2, 2]) == road.color
     assert written[:16, 20:].max() == 255, "the name is written beside the colour"
     assert not written[16:50].any(), "one row for the one class"
+
+
+def test_hatching_tells_sets_apart_and_leaves_the_rest_alone() -> None:
+    picture = np.full((40, 60, 3), 100, np.uint8)
+    index = np.zeros((40, 60), np.uint8)
+    index[:, 20:40], index[:, 40:] = 1, 2
+    sets = np.ones((3, 11), np.float32)
+    sets[1] = np.arange(11) == 3
+    sets[2] = np.isin(np.arange(11), (3, 4))
+    shown = hatch(picture, index, sets, CAMVID_CLASSES).astype(int)
+    np.testing.assert_array_equal(shown[:, :20], picture[:, :20])
+    road, sidewalk = (np.array(CAMVID_CLASSES[i].color) for i in (3, 4))
+    assert (shown[:, 20:40] == road).all(axis=2).mean() == pytest.approx(1 / 8, abs=0.02)
+    mean = (road + sidewalk) // 2
+    assert (np.abs(shown[:, 40:] - mean) <= 1).all(axis=2).mean() == pytest.approx(1 / 8, abs=0.02)
+    assert (picture == 100).all()
+
+
+def test_outline_is_the_inner_edge() -> None:
+    pixels = np.zeros((10, 12), bool)
+    pixels[2:8, 3:9] = True
+    shown = outline(np.zeros((10, 12, 3), np.uint8), pixels)
+    edge = pixels.copy()
+    edge[3:7, 4:8] = False
+    np.testing.assert_array_equal((shown == OUTLINE_COLOR).all(axis=2), edge)
+
+
+def test_nothing_changed_has_no_outline() -> None:
+    np.testing.assert_array_equal(outline(IMAGE, np.zeros(IMAGE.shape[:2], bool)), IMAGE)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from seg_perception.cli.console import bar, out
+from seg_perception.cli.opening import runner_of
 from seg_perception.cli.replay import node_parameters, open_bundle, replay_bag, show
 from seg_perception.datasets import Dataset, open_dataset
+from seg_perception.evaluation.compare import Comparer
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
+from seg_perception.evaluation.real_samples import real_exhibits
+from seg_perception.evaluation.replay import ReplayResult
 from seg_perception.ros.player import PlayOptions
+from seg_perception.runtime.bundle import Bundle
 
 STREET_FRAMES = 60
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make a bag, play it through the node with lane evidence, score it, write the report.
+    """Make a bag, play it through the node with all it knows, score it, write the report.
 
     Raises:
         SegPerceptionError: the data is not there, or the node does not answer.
@@ -29,8 +35,17 @@ def run(args: argparse.Namespace) -> None:
     )
     options = PlayOptions(parameters=node_parameters(args))
     result = replay_bag(bag, bundle, args, options)
+    if args.samples is not None:
+        result = _with_samples(result, args, bundle)
     drive = "a rendered street" if args.camvid is None else f"CamVid val in {args.camvid}"
     show(result, bundle, drive, args.out / "scores.json", args.out / "report.html")
+
+
+def _with_samples(result: ReplayResult, args: argparse.Namespace, bundle: Bundle) -> ReplayResult:
+    """The result with pictures of real sensors behind those of the drive."""
+    with runner_of(args, bundle) as runner:
+        real = tuple(real_exhibits(args.samples, bundle.manifest, Comparer(runner)))
+    return replace(result, exhibits=(*result.exhibits, *real))
 
 
 def _dataset(args: argparse.Namespace) -> Dataset:

@@ -80,6 +80,13 @@ def _add_demo(commands: Any) -> None:
         metavar="DIR",
         help="drive through CamVid's val split in DIR (train/ trainannot/ val/ ...) instead",
     )
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        metavar="DIR",
+        help="show frames of real sensors, too: KITTI's lidar in DIR/kitti (image_2/ velodyne/ "
+        "calib/) and TuSimple's lane lines in DIR/tusimple (image/ lane_instance/)",
+    )
     parser.add_argument("--frames", type=_positive, metavar="N", help="only the first N frames")
     parser.add_argument(
         "--out",

@@ -25,6 +25,7 @@ class Exhibit:
         maps: label map uint8 [h,w] by method.
         pixel_accuracy: percent by method; empty without truth.
         known: bool [h,w], where there was evidence.
+        title: names the frame; empty = its stamp does.
     """
 
     why: str
@@ -32,6 +33,7 @@ class Exhibit:
     maps: Mapping[str, NDArray[np.uint8]]
     pixel_accuracy: Mapping[str, float]
     known: NDArray[np.bool_]
+    title: str = ""
 
     @property
     def gain(self) -> float | None:

@@ -184,7 +184,7 @@ def _stage_rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _exhibit(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> dict[str, Any]:
     scores = [f"{name} {value:.2f}" for name, value in exhibit.pixel_accuracy.items()]
     return {
-        "when": f"{exhibit.frame.stamp_ns / 1e9:.3f} s",
+        "title": exhibit.title or f"{exhibit.frame.stamp_ns / 1e9:.3f} s",
         "why": exhibit.why,
         "scores": "pixel accuracy: " + ", ".join(scores) if scores else "",
         "pictures": list(_pictures(exhibit, classes)),

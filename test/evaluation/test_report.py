@@ -63,6 +63,15 @@ def test_report_holds_scores_charts_and_pictures(runner: Runner) -> None:
     assert {picture.shape for picture in page.pictures} == {(24, 32, 3)}
 
 
+def test_report_tells_what_each_source_brought(runner: Runner) -> None:
+    text = Page(render_report(scored(tiny_drive(2), runner), "A drive", ABOUT)).text
+    assert "What each source of evidence brought" in text
+    assert "lane mask" in text
+    assert "together" in text
+    silent = Page(render_report(scored(tiny_drive(2), runner, known=False), "A drive", ABOUT)).text
+    assert "What each source" not in silent
+
+
 def test_report_needs_no_other_file(runner: Runner) -> None:
     html = render_report(scored(tiny_drive(2), runner), "A drive", ABOUT)
     assert all(link.startswith("data:image/jpeg;base64,") for link in Page(html).links)

@@ -36,6 +36,7 @@ def assert_same(a: Sample, b: Sample) -> None:
     for field in ("image", "labels", "depth", "lane_left", "lane_right"):
         np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
     assert (a.name, a.drive, a.stamp_ns, a.camera) == (b.name, b.drive, b.stamp_ns, b.camera)
+    assert a.pose == b.pose
 
 
 def test_a_frame_is_the_same_whatever_was_rendered_before() -> None:
@@ -166,3 +167,23 @@ def test_impossible_streets_are_refused(arguments: dict[str, int]) -> None:
 def test_beyond_the_last_frame_is_an_index_error() -> None:
     with pytest.raises(IndexError):
         Street(3, height=HEIGHT, width=WIDTH)[3]
+
+
+def test_the_vehicle_moves_as_its_poses_say() -> None:
+    """The borders of the lane, seen from two places, lie on one line in the world."""
+    street = Street(6, 2, HEIGHT, WIDTH, frame_rate=5)
+    lines = []
+    for frame in (street[0], street[4]):
+        assert frame.pose is not None
+        x, y, yaw = frame.pose
+        ahead, left, _ = frame.lane_left.T
+        east = x + ahead * np.cos(yaw) - left * np.sin(yaw)
+        north = y + ahead * np.sin(yaw) + left * np.cos(yaw)
+        lines.append(np.stack([east, north], axis=1))
+    first, second = lines
+    driven = np.linalg.norm(np.subtract(street[4].pose[:2], street[0].pose[:2]))
+    assert 3 < driven < 10
+    inside = second[second[:, 0] < first[-1, 0]]
+    along = np.interp(inside[:, 0], first[:, 0], first[:, 1])
+    assert len(inside) > 5
+    np.testing.assert_allclose(inside[:, 1], along, atol=0.05)
