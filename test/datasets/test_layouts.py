@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -38,6 +39,9 @@ from seg_perception.datasets.faces import Faces, Lfw
 from seg_perception.datasets.foreground import Birds, PennFudan
 from seg_perception.datasets.voc import Voc
 from seg_perception.errors import DatasetError
+
+DATA = os.environ.get("SEG_PERCEPTION_DATA", Path(__file__).parents[3] / "shared" / "data")
+FACES = Path(DATA) / "faces"
 
 
 def names(data: CamVid) -> list[str]:
@@ -178,6 +182,16 @@ def test_views_of_faces_are_drives(tmp_path: Path) -> None:
     data = Faces(write_faces(tmp_path), "val")
     assert data.drives == ("frontal", "pose+15")
     assert {*np.unique(data[0].labels)} == {0, 1, 2}
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not FACES.is_dir(), reason=f"no faces at {FACES} (see SEG_PERCEPTION_DATA)")
+def test_real_faces_have_their_sizes_and_views() -> None:
+    train, val = Faces(FACES, "train"), Faces(FACES, "val")
+    assert (len(train), len(val)) == (202, 50)
+    assert {"frontal", "pose0", "pose-90"} < set(train.drives)
+    assert val[0].image.shape == (256, 256, 3)
+    assert {*np.unique(val[0].labels)} == {0, 1, 2}
 
 
 def test_lfw_reads_colours_and_superpixels(tmp_path: Path) -> None:

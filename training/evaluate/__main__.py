@@ -4,14 +4,16 @@
 
 A model is a bundle's folder, or a checkpoint RUNS/RECIPE/STAGE/best.pt. What is scored is its last
 answer, or that of the point behind ``#``: ``unary``, the name of a refiner of a checkpoint, or
-``refined`` of a bundle. A row that the paper has not is added below. For paper 004, whose rows all
-come from one model, give ``all=MODEL``.
+``refined`` of a bundle. Where one row's recipe was changed, the change stands behind a comma, as in
+``lr=RUN/joint/best.pt,prior.answer=low``; what all rows share is said by ``--set``. A row that the
+paper has not is added below. For paper 004, whose rows all come from one model, give ``all=MODEL``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,14 @@ from training.evaluate.report import to_markdown, to_record
 from training.evaluate.scoring import Labels, Reading, score
 
 ALL = "all"
+NEXT_SETTING = r",(?=[\w.]+=)"
+"""What stands before a setting; other commas belong to its value."""
 
 
 def readings_of(
     paper: Paper, assignments: Sequence[str], settings: Sequence[str]
 ) -> dict[str, Reading]:
-    """Open the models of ROW=MODEL[#POINT], each once.
+    """Open the models of ROW=MODEL[#POINT][,FIELD=VALUE...], each once.
 
     Raises:
         ValueError: an assignment is not of that form, or a model has no such point.
@@ -41,13 +45,15 @@ def readings_of(
     readings = {}
     for assignment in assignments:
         key, separator, source = assignment.partition("=")
-        path, _, point = source.partition("#")
+        place, *own = re.split(NEXT_SETTING, source)
+        path, _, point = place.partition("#")
         if not (key and separator and path):
             raise ValueError(f"{assignment!r} is not of the form ROW=MODEL or ROW=MODEL#POINT")
-        if path not in models:
-            models[path] = open_model(Path(path), settings)
+        model = ",".join((path, *own))
+        if model not in models:
+            models[model] = open_model(Path(path), (*settings, *own))
         for row in paper.rows if key == ALL else [key]:
-            readings[row] = _reading(models[path], paper, row, point)
+            readings[row] = _reading(models[model], paper, row, point)
     return readings
 
 
@@ -116,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         + "".join(f"  {p.number}  {p.title}: {', '.join(p.rows)}\n" for p in papers().values()),
     )
     parser.add_argument("paper", choices=tuple(papers()))
-    parser.add_argument("rows", nargs="+", metavar="ROW=MODEL[#POINT]")
+    parser.add_argument("rows", nargs="+", metavar="ROW=MODEL[#POINT][,FIELD=VALUE]")
     parser.add_argument("--root", type=Path, help="folder of the dataset")
     parser.add_argument("--dataset", choices=tuple(DATASETS), help="default: the paper's stand-in")
     parser.add_argument("--split", default="val")

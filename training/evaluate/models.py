@@ -146,7 +146,7 @@ class CheckpointModel:
 
 
 def open_model(path: Path, settings: Sequence[str] = ()) -> Model:
-    """A bundle's folder, or a checkpoint RUNS/RECIPE/STAGE/best.pt.
+    """A bundle's folder, or a checkpoint RUNS/NAME/STAGE/best.pt, NAME beginning with the recipe's.
 
     Args:
         path: of either.
@@ -160,11 +160,11 @@ def open_model(path: Path, settings: Sequence[str] = ()) -> Model:
     if not path.is_file():
         raise ValueError(f"{path} is neither a bundle's folder nor a checkpoint")
     run = path.resolve().parent.parent.name
-    known = [name for name in recipe_names() if run == name or run.startswith(f"{name}-")]
+    known = [name for name in recipe_names() if run.startswith(name)]
     if not known:
         raise ValueError(
             f"{path} lies in the run {run!r}, which no recipe is named for: keep checkpoints at "
-            f"RUNS/RECIPE/STAGE/best.pt, RECIPE being one of {', '.join(recipe_names())}"
+            f"RUNS/NAME/STAGE/best.pt, NAME beginning with one of {', '.join(recipe_names())}"
         )
     return CheckpointModel(override(load_recipe(max(known, key=len)), tuple(settings)), path)
 

@@ -163,6 +163,18 @@ def test_a_wrong_row_says_what_to_give(row: str, message: str, bundle: Path) -> 
         readings_of(papers()["003"], [row.replace("BUNDLE", str(bundle))], ())
 
 
+def test_a_row_may_have_settings_of_its_own(checkpoint: Path) -> None:
+    rows = [f"one={checkpoint}", f"two={checkpoint}#unary", f"three={checkpoint},code.inner=1"]
+    rows += [f"four={checkpoint}#code,code.inner=1,code.iterations=1"]
+    found = readings_of(papers()["001"], rows, SMALL)
+    assert [reading.point for reading in found.values()] == ["code", "unary", "code", "code"]
+    models = [reading.model for reading in found.values()]
+    assert models[0] is models[1]
+    assert len({id(model) for model in models}) == 3
+    assert models[2]._model.code.config.inner == models[3]._model.code.config.inner == 1
+    assert models[3]._model.code.config.iterations == 1
+
+
 def test_a_checkpoint_of_another_model_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not fit recipe camvid_code: give the same --set"):
         open_model(checkpoint)
