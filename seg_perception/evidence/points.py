@@ -25,7 +25,7 @@ SCREEN_PX = (4, 12)
 lidar's rays are some pixels apart, and far ones pass between them."""
 BEHIND, BEHIND_M = 0.1, 0.5
 """Hidden is what is deeper than the obstacle by this fraction and these metres."""
-FOOT_M = 1.0
+FOOT_M = 2.5
 """Low points within these metres of something raised are its foot, and no ground."""
 MOST_METRES = 1000.0
 
@@ -160,5 +160,5 @@ def _splat(
     corner = (lines * index.shape[1] + columns)[:, None]
     square = np.add.outer(np.arange(size) * index.shape[1], np.arange(size)).ravel()
     index.ravel()[corner + square] = terrain[:, None]
-    low = size // 2
+    low = (size - 1) // 2  # rather downwards: above an obstacle may be sky
     return np.ascontiguousarray(index[low : low + camera.height, low : low + camera.width])

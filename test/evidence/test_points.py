@@ -56,7 +56,7 @@ def test_a_point_behind_an_obstacle_is_dropped() -> None:
 
 
 def test_the_ground_before_an_obstacle_stays_but_its_foot_is_no_ground() -> None:
-    ground, foot = (BOX_M - 1.5, 0.0, 0.0), (BOX_M, 0.0, 0.1)
+    ground, foot = (BOX_M - 3.0, 0.0, 0.0), (BOX_M, 0.0, 0.1)
     index = scan([(BOX_M, 0.0, 0.4), ground, foot]).index
     assert index[pixel(ground)] == GROUND
     assert index[pixel(foot)] == 0
