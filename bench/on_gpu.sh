@@ -25,6 +25,9 @@ print(torch.cuda.get_device_name(), "torch", torch.__version__)
 PY
 
 export PYTHONPATH=.
+echo '== tests of the kernels, on the GPU'
+TRITON_INTERPRET=0 python3 -m pytest -q -c /dev/null --rootdir . --import-mode=importlib \
+    test/training/kernels | tail -n 20 || true
 if command -v compute-sanitizer >/dev/null; then
     echo '== memory errors and races of the kernels, on tiny sizes'
     compute-sanitizer --error-exitcode 9 python3 bench/kernels.py --tiny --out "$OUT" \

@@ -119,6 +119,7 @@ class _GuidedImage:
     def forward(self, x: Tensor) -> Tensor:
         sources, shape = kernel_sources(len(x)), tuple(x.shape)
         coefficients, nothing = x.new_empty(4, *shape), torch.zeros_like(x)
+        filtered = torch.empty_like(x)
         block = sources["guided_solve"].constants
         grid = (
             triton.cdiv(shape[2], block["COLUMNS"]),
@@ -137,10 +138,10 @@ class _GuidedImage:
             self.guide,
             self.stats,
             nothing,
-            nothing,
+            filtered,
             *common,
         )
-        return nothing
+        return filtered
 
     def adjoint(self, gradient: Tensor) -> Tensor:
         # F = n Q with Q symmetric, see training/kernels/guided.py.
@@ -167,8 +168,8 @@ class _LatticeImage:
         slots = power_of_two(2 * corners * pixels)
         table = torch.full((slots,), -1, dtype=torch.int64, device=features.device)
         width = triton.next_power_of_2(corners)
-        lattice.lattice_build_features[_blocks(pixels, 64)](
-            features, table, corner, share, pixels, slots, D=d, WIDTH=width, PIXELS=64
+        lattice.lattice_build_features[_blocks(pixels, 128)](
+            features, table, corner, share, pixels, slots, D=d, WIDTH=width, PIXELS=128
         )
         found = _number(table, corners * pixels)
         made = _LatticeImage(corner, share, *_connect(table, *found, d), share.new_ones(pixels))

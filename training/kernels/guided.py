@@ -232,7 +232,7 @@ def guided_update(
         guide: float32 [3, H, W].
         stats: of `guided_stats`.
         unary: float32 [C, H, W].
-        scores: float32 [C, H, W], written; may be `unary` itself.
+        scores: float32 [C, H, W], written.
     """
     x = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     top = tl.program_id(1) * ROWS

@@ -99,11 +99,10 @@ def _store_corners(
     part = tl.where(axis <= D, (elevated - nearest) / (D + 1), 0.0)
     lift = tl.full([1, WIDTH], 1, tl.int64) << (axis * BITS)
     lift = tl.where(axis < D, lift, 0)
-    for k in tl.static_range(D + 1):
-        ahead = tl.where(rank == D - k, part, 0.0) - tl.where(
-            rank == (D + 1 - k) % (D + 1), part, 0.0
-        )
-        amount = tl.sum(ahead, 1) + (1.0 if k == 0 else 0.0)
+    for k in range(D + 1):
+        behind = rank == tl.where(k == 0, 0, D + 1 - k)
+        ahead = tl.where(rank == D - k, part, 0.0) - tl.where(behind, part, 0.0)
+        amount = tl.sum(ahead, 1) + tl.where(k == 0, 1.0, 0.0)
         coordinate = nearest + tl.where(rank <= D - k, k, k - (D + 1))
         key = tl.sum((coordinate + (1 << (BITS - 1))).to(tl.int64) * lift, 1)
         slot = _insert(table, key, ok, slots)
@@ -226,14 +225,14 @@ def lattice_neighbours(
         v = first + tl.arange(0, VERTICES)
         ok = v < vertices
         here = tl.load(key + v, mask=ok, other=0)
-        for axis in tl.static_range(D + 1):
-            step = ones
-            if axis < D:
-                step = ones - (tl.full([1], D + 1, tl.int64) << (BITS * axis))
-            for side in tl.static_range(2):
-                slot = _find(table, here + step * (2 * side - 1), ok, slots)
-                there = tl.load(vertex + slot, mask=slot >= 0, other=-1)
-                tl.store(neighbour + (2 * axis + side) * capacity + v, there, mask=ok)
+        for axis in range(D + 1):
+            # One coordinate goes the other way; the last one is in no key.
+            bent = tl.where(axis < D, tl.full([1], D + 1, tl.int64) << (BITS * axis), 0)
+            for side in range(2):
+                there = here + (ones - bent) * (2 * side - 1)
+                slot = _find(table, there, ok, slots)
+                number = tl.load(vertex + slot, mask=slot >= 0, other=-1)
+                tl.store(neighbour + (2 * axis + side) * capacity + v, number, mask=ok)
 
 
 @triton.jit
@@ -246,7 +245,7 @@ def lattice_index(corner, share, vertex, ones, pixels, CORNERS: tl.constexpr, PI
         ones: float32 [capacity], zero before.
     """
     p = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    for k in tl.static_range(CORNERS):
+    for k in range(CORNERS):
         at = k * pixels + p
         slot = tl.load(corner + at, mask=p < pixels, other=-1)
         v = tl.load(vertex + slot, mask=slot >= 0, other=-1)
@@ -310,7 +309,7 @@ def lattice_inverse(
     """
     p = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     total = tl.zeros([PIXELS], tl.float32)
-    for k in tl.static_range(CORNERS):
+    for k in range(CORNERS):
         v = tl.load(corner + k * pixels + p, mask=p < pixels, other=-1)
         amount = tl.load(share + k * pixels + p, mask=p < pixels, other=0.0)
         total += amount * tl.load(ones + v, mask=v >= 0, other=0.0)
@@ -325,7 +324,7 @@ def lattice_inverse(
 def sliced(values, corner, share, p, c, channels, pixels, CORNERS: tl.constexpr):
     """Values of the channels c at the pixels p, float32 [p, c], not normalised."""
     total = tl.zeros([p.shape[0], c.shape[0]], tl.float32)
-    for k in tl.static_range(CORNERS):
+    for k in range(CORNERS):
         v = tl.load(corner + k * pixels + p, mask=p < pixels, other=-1)[:, None]
         amount = tl.load(share + k * pixels + p, mask=p < pixels, other=0.0)[:, None]
         mask = (v >= 0) & (c < channels)[None, :]
@@ -336,7 +335,7 @@ def sliced(values, corner, share, p, c, channels, pixels, CORNERS: tl.constexpr)
 @triton.jit
 def splat(q, values, corner, share, p, c, channels, pixels, CORNERS: tl.constexpr):
     """Add q, float32 [p, c], to the values of the pixels' corners."""
-    for k in tl.static_range(CORNERS):
+    for k in range(CORNERS):
         v = tl.load(corner + k * pixels + p, mask=p < pixels, other=-1)[:, None]
         amount = tl.load(share + k * pixels + p, mask=p < pixels, other=0.0)[:, None]
         mask = (v >= 0) & (c < channels)[None, :]

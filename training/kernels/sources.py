@@ -110,6 +110,7 @@ def _lattice(classes: int) -> dict[str, Source]:
             lattice.lattice_build_bilateral,
             (FLOATS, LONGS, INTS, FLOATS, INT, INT, INT, FLOAT, FLOAT),
             {"PIXELS": 64},
+            warps=2,  # one thread a pixel: none that would repeat another's compare-and-swap
         ),
         "lattice_build_spatial": Source(
             lattice.lattice_build_spatial,
