@@ -64,6 +64,9 @@ class Launcher:
         attributes: of the operator.
         driver: launches.
 
+    Attributes:
+        workspace_bytes: scratch memory that a launch needs.
+
     Raises:
         BundleError: the shapes are not those of the operator, or a kernel cannot be read.
         RunnerError: the driver refuses a kernel.
@@ -80,6 +83,7 @@ class Launcher:
         self._driver = driver
         described = kernels.file.programs[program]
         planned = plan(described, shapes, attributes)
+        self.workspace_bytes = planned.workspace_bytes
         tensors = [array.name for array in (*described.inputs, *described.outputs)]
         # The kernels read addresses from here, so that a launch costs no new arguments.
         where = {name: ctypes.c_void_p() for name in (*tensors, *planned.offsets)}
@@ -100,7 +104,7 @@ class Launcher:
         Args:
             inputs: device addresses of the inputs.
             outputs: device addresses of the outputs.
-            workspace: device address of as many bytes as the plan asks for.
+            workspace: device address of `workspace_bytes` bytes.
             stream: CUstream.
 
         Raises:
