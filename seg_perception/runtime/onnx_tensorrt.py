@@ -5,8 +5,8 @@ What it computes stays the same but for rounding, which is tested in ONNX Runtim
 - Operators with a plugin: the attribute `plugin_namespace` is set and the function body dropped.
   TensorRT up to 10.6 prefers a function to a plugin, 10.7 to 10.14 the plugin, and from 10.15 on
   the plugin only if the node names its namespace; this form leaves all of them one way.
-- uint8: TensorRT has it only at the borders of a network, to and from floating point. So every
-  uint8 input is converted where it enters, and what becomes uint8 is made float32 before.
+- uint8: TensorRT has it only at the borders of a network, to and from floating point. So uint8 is
+  float32 inside, converted where it enters and where it leaves.
 - Weights that the file stores as float16 with a Cast behind become float32 weights, so that the
   parser sees weights, not computed tensors.
 - Inputs that count the steps of a loop (`constants`) become constants: TensorRT would take them
@@ -64,7 +64,7 @@ from seg_perception.runtime.onnx_wire import (
 DOMAIN = "seg_perception"
 """ONNX domain of our operators."""
 
-_FLOAT, _UINT8, _INT64, _FLOAT16 = 1, 2, 7, 10  # TensorProto.DataType
+_FLOAT, _UINT8, _INT32, _INT64, _FLOAT16 = 1, 2, 6, 7, 10  # TensorProto.DataType
 _NUMPY = {_FLOAT: "<f4", _FLOAT16: "<f2"}
 _INT_ATTRIBUTE, _STRING_ATTRIBUTE = 2, 3  # AttributeProto.AttributeType
 
@@ -150,23 +150,23 @@ class _Node:
 
 @dataclass(frozen=True)
 class _Graph:
-    """A GraphProto: nodes, weights and inputs by name, names of outputs, all else encoded."""
+    """A GraphProto: nodes; weights, inputs and outputs by name; and all else, encoded."""
 
     nodes: tuple[_Node, ...]
     weights: Mapping[str, memoryview]
     inputs: Mapping[str, memoryview]
-    outputs: frozenset[str]
+    outputs: Mapping[str, memoryview]
     rest: bytes
 
     @staticmethod
     def parse(graph: memoryview) -> _Graph:
         # value_info is left out, since types change
-        taken = (GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_VALUE_INFO)
+        taken = (GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO)
         return _Graph(
             tuple(_Node.parse(node) for node in payloads(graph, GRAPH_NODE)),
             {text(weight, TENSOR_NAME): weight for weight in payloads(graph, GRAPH_INITIALIZER)},
             {text(value, VALUE_NAME): value for value in payloads(graph, GRAPH_INPUT)},
-            frozenset(text(value, VALUE_NAME) for value in payloads(graph, GRAPH_OUTPUT)),
+            {text(value, VALUE_NAME): value for value in payloads(graph, GRAPH_OUTPUT)},
             b"".join(field.whole for field in fields(graph) if field.number not in taken),
         )
 
@@ -174,7 +174,8 @@ class _Graph:
         nodes = (delimited(GRAPH_NODE, node.encode()) for node in self.nodes)
         weights = (delimited(GRAPH_INITIALIZER, weight) for weight in self.weights.values())
         inputs = (delimited(GRAPH_INPUT, value) for value in self.inputs.values())
-        return b"".join([*nodes, self.rest, *weights, *inputs])
+        outputs = (delimited(GRAPH_OUTPUT, value) for value in self.outputs.values())
+        return b"".join([*nodes, self.rest, *weights, *inputs, *outputs])
 
 
 def for_tensorrt(
@@ -263,17 +264,22 @@ def _with_constants(graph: _Graph, constants: Mapping[str, NDArray[np.int64]]) -
 
 
 def _with_uint8_at_the_borders(graph: _Graph) -> _Graph:
-    entering = {
-        name: f"{name}.float" for name, value in graph.inputs.items() if _type(value) == _UINT8
-    }
-    nodes = [_Node.cast(name, target, _FLOAT) for name, target in entering.items()]
+    """Float32 with the same whole numbers wherever uint8 stood, but for inputs and outputs."""
+    entering = [name for name, value in graph.inputs.items() if _type(value) == _UINT8]
+    leaving = [name for name, value in graph.outputs.items() if _type(value) == _UINT8]
+    names = {name: f"{name}.float" for name in (*entering, *leaving)}
+    nodes = [_Node.cast(name, names[name], _FLOAT) for name in entering]
     for node in graph.nodes:
-        node = node.renamed(entering)
+        node = replace(
+            node.renamed(names), outputs=tuple(names.get(name, name) for name in node.outputs)
+        )
         if node.cast_to == _UINT8:
-            between = f"{node.outputs[0]}.float"
-            nodes.append(_Node.cast(node.inputs[0], between, _FLOAT))
-            node = replace(node, inputs=(between,))
+            (target,) = node.outputs
+            # By way of int32, which cuts off what follows the point, as uint8 would.
+            nodes.append(_Node.cast(node.inputs[0], f"{target}.whole", _INT32))
+            node = _Node.cast(f"{target}.whole", target, _FLOAT)
         nodes.append(node)
+    nodes += [_Node.cast(names[name], name, _UINT8) for name in leaving]
     return replace(graph, nodes=tuple(nodes))
 
 
@@ -325,7 +331,7 @@ def _half_nodes(graph: _Graph) -> set[_Node]:
 
 def _without_unread(graph: _Graph) -> _Graph:
     """Casts and weights that nobody reads (any more) go."""
-    read = graph.outputs.union(*(node.reads for node in graph.nodes))
+    read = set(graph.outputs).union(*(node.reads for node in graph.nodes))
     nodes = [n for n in graph.nodes if n.op_type != "Cast" or not read.isdisjoint(n.outputs)]
     weights = {name: weight for name, weight in graph.weights.items() if name in read}
     return replace(graph, nodes=tuple(nodes), weights=weights)
