@@ -48,6 +48,11 @@ def test_a_shift_by_a_tenth_of_the_width_is_noticed(share: float) -> None:
     assert doubted(shift(source(scene(), share=share), 0.1)) == {"lidar"}
 
 
+def test_two_that_are_wrong_together_do_not_vouch_for_each_other() -> None:
+    shifted = [shift(source(scene(), name), 0.1) for name in ("depth", "lidar")]
+    assert doubted(*shifted) == {"depth", "lidar"}
+
+
 def test_another_frame_is_noticed() -> None:
     assert doubted(source(np.ascontiguousarray(scene()[::-1]))) == {"lidar"}
 
