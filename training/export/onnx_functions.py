@@ -46,14 +46,15 @@ class _GuidedFilter:
 
     def apply(self, maps: Value) -> Value:
         """Filter maps [1, C, h, w]."""
-        products = [maps * channel for channel in self.guide]
-        centre, *products = _boxes([maps, *products], self.radius)
+        centre = _box(maps, self.radius)
         covariance = [
-            product - centre * mean for product, mean in zip(products, self.mean, strict=True)
+            _box(maps * channel, self.radius) - centre * mean
+            for channel, mean in zip(self.guide, self.mean, strict=True)
         ]
         slopes = [_dot(row, covariance) for row in self.inverse]
-        offset, *slopes = _boxes([centre - _dot(slopes, self.mean), *slopes], self.radius)
-        return _dot(slopes, self.guide) + offset
+        offset = centre - _dot(slopes, self.mean)
+        carried = _dot([_box(slope, self.radius) for slope in slopes], self.guide)
+        return carried + _box(offset, self.radius)
 
     def _inverse(self, eps: float) -> list[list[Value]]:
         """Of each window's covariance matrix plus `eps` I, by cofactors."""
@@ -121,12 +122,6 @@ def _box(maps: Value, radius: int) -> Value:
             "AveragePool", maps, kernel_shape=kernel, pads=pads, count_include_pad=0
         )
     return maps
-
-
-def _boxes(maps: Sequence[Value], radius: int) -> list[Value]:
-    """`_box` of each of several maps [1, C, h, w], in one go."""
-    boxes = _box(concatenate(*maps), radius)
-    return [boxes.part(i, i + 1) for i in range(len(maps))]
 
 
 def _pixels(maps: Value) -> Value:
