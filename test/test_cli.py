@@ -94,6 +94,9 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         ["replay", "bag", "--live"],
         ["replay", "bag", "--rate", "-3"],
         ["replay", "bag", "--param", "max_rate=3"],
+        ["replay", "bag", "--topic", "points=/lidar/points"],
+        ["replay", "bag", "--evidence", "radar"],
+        ["make-bag", "--dataset", "street", "--out", "bag", "--evidence", "radar"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
@@ -299,6 +302,20 @@ def test_make_bag_lists_what_it_wrote(
     assert "--overwrite" in complaint(capsys)
     assert main(["make-bag", *options, *out, "--overwrite", "--evidence", "none"]) == OK
     assert "/evidence" not in capsys.readouterr().out
+
+
+def test_make_bag_records_sensors_and_their_faults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    street = ["make-bag", "--dataset", "street", "--frames", "2", "--out", str(tmp_path / "bag")]
+    assert main([*street, "--evidence", "depth,lidar", "--fault", "depth:drop=1"]) == OK
+    written = capsys.readouterr().out
+    for topic in ("/camera_info", "/odometry", "/evidence/points"):
+        assert f"2  {topic}" in written
+    assert "/evidence/depth" not in written
+    assert "/evidence/lane" not in written
+    assert main([*street, "--overwrite", "--fault", "depth:yaw=2"]) == FAILED
+    assert "depth has no yaw: use noise, bias" in complaint(capsys)
 
 
 def test_a_dataset_without_roads_needs_no_lane_mask(

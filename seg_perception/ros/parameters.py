@@ -159,7 +159,7 @@ class Settings:
     )
     overlay_legend: bool = _parameter(False, "Write the names of the classes into ~/overlay.")
     overlay_evidence: bool = _parameter(
-        False, "Hatch what evidence knows in ~/overlay, and outline what it corrected."
+        False, "Hatch what evidence knows in ~/overlay, and outline what was corrected."
     )
     image_timeout: float = _parameter(
         5.0,

@@ -226,11 +226,11 @@ class Senses:
 
     def _on_border(self, topic: str, message: Path) -> Evidence | None:
         """Evidence once both borders of one moment are there."""
-        self._borders[topic] = message
-        other = self._borders.get(LANE_RIGHT if topic == LANE_LEFT else LANE_LEFT)
-        if other is None or abs(stamp_ns(message.header) - stamp_ns(other.header)) > PAIR_NS:
+        borders = self._borders = {**self._borders, topic: message}
+        stamps = [stamp_ns(border.header) for border in borders.values()]
+        if len(borders) < 2 or max(stamps) - min(stamps) > PAIR_NS:
             return None
-        left, right = self._borders[LANE_LEFT], self._borders[LANE_RIGHT]
+        left, right = borders[LANE_LEFT], borders[LANE_RIGHT]
         pose = self._frames.into_camera(message.header.frame_id, self._camera_frame)
         return evidence_from_lane_borders(
             to_polyline(left),

@@ -156,6 +156,26 @@ def test_a_sensor_can_be_switched_off_at_run_time(vehicle: Client) -> None:
     used_by(vehicle, "depth", depth)
 
 
+def test_a_sensor_that_contradicts_the_image_en_masse_is_doubted(vehicle: Client) -> None:
+    used_by(vehicle, "depth", depth)
+    assert vehicle.set_parameter("evidence_gate", True).successful
+    doubted = vehicle.fresh_report().count("evidence.doubted")
+
+    def send(stamp: int) -> None:
+        vehicle.send("evidence/depth", say.depth_image(stamp))
+
+    def told() -> bool:
+        labels = to_label_map(vehicle.ask(image(), before=send))
+        report = vehicle.fresh_report()
+        return report.count("evidence.doubted") > doubted and bool((labels == LABELS).all())
+
+    vehicle.wait(told, "the source to be doubted")
+    said = vehicle.report.values["evidence.depth.reason"]
+    assert "contradicts what the image shows for sure" in said
+    assert vehicle.set_parameter("evidence_gate", False).successful
+    used_by(vehicle, "depth", depth)
+
+
 def test_odometry_is_heard_and_moves_evidence(vehicle: Client) -> None:
     def driving(stamp: int) -> list[tuple[str, Any]]:
         places = [("odometry", say.odometry(stamp + i * 100 * MS, 8.0 * i)) for i in range(2)]
