@@ -16,6 +16,7 @@ from seg_perception.evidence.record import Evidence
 from training.refiners import EvidenceBatch
 
 MAX_SETS = 32
+"""Rows of a table of sets, where the classes do not need more: every class on its own, and none."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,18 @@ def can_be_drawn(
 
 
 def collate(evidence: Sequence[Evidence]) -> EvidenceBatch:
-    """Stack evidence; tables of sets are filled up to `MAX_SETS` rows that no pixel names."""
+    """Stack evidence; tables of sets are filled up to `max_sets` rows that no pixel names."""
     classes = evidence[0].n_classes
-    sets = np.ones((len(evidence), MAX_SETS, classes), np.float32)
-    weight = np.zeros((len(evidence), MAX_SETS), np.float32)
+    rows = max_sets(classes)
+    sets = np.ones((len(evidence), rows, classes), np.float32)
+    weight = np.zeros((len(evidence), rows), np.float32)
     for row, one in enumerate(evidence):
         sets[row, : len(one.sets)] = one.sets
         weight[row, : len(one.weight)] = one.weight
     index = torch.from_numpy(np.stack([one.index for one in evidence]))
     return EvidenceBatch(index, torch.from_numpy(sets), torch.from_numpy(weight))
+
+
+def max_sets(classes: int) -> int:
+    """Rows of a table of sets for so many classes."""
+    return max(MAX_SETS, classes + 1)

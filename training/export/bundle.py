@@ -17,7 +17,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from seg_perception.classes import ClassInfo
+from seg_perception.classes import VOID, ClassInfo
 from seg_perception.datasets import Sample, open_dataset
 from seg_perception.datasets.partial_truth import partial_truth
 from seg_perception.runtime.bundle import (
@@ -37,7 +37,7 @@ from seg_perception.runtime.bundle import (
 )
 from seg_perception.runtime.kernel_programs import KERNELS_FOLDER
 from seg_perception.runtime.runner import open_runner
-from training.datasets.evidence import MAX_SETS, collate
+from training.datasets.evidence import can_be_drawn, collate, max_sets
 from training.export.graph import CodeGraph, Graph, UnaryGraph
 from training.export.model_card import model_card
 from training.export.onnx_file import exportable, halve_weights, to_onnx
@@ -95,7 +95,8 @@ def write_bundle(
     graph = (CodeGraph if model.code else UnaryGraph)(exportable(model), size).eval()
     code_size = model.code.size(*size) if model.code else 0
     looped = len(graph.chain.looped)
-    inputs = input_specs(*size, len(about.classes), code_size, MAX_SETS, looped)
+    classes = len(about.classes)
+    inputs = input_specs(*size, classes, code_size, max_sets(classes), looped)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -176,15 +177,13 @@ def _golden_case(graph: Graph, sample: Sample, about: About) -> dict[str, NDArra
 
 
 def _golden_evidence(graph: CodeGraph, sample: Sample, about: About) -> dict[str, NDArray[Any]]:
+    """Evidence of a kind that the classes allow; of other classes than the street's, nonsense."""
     rng = np.random.default_rng(sample.stamp_ns)
-    kind = GOLDEN_KINDS[int(rng.integers(len(GOLDEN_KINDS)))]
-    known = collate(
-        [
-            partial_truth(
-                sample.labels, kind, None, classes=about.classes, groups=about.groups, rng=rng
-            )
-        ]
-    )
+    classes, groups = about.classes, about.groups
+    kinds = [kind for kind in GOLDEN_KINDS if can_be_drawn(kind, classes, groups)]
+    kind = kinds[int(rng.integers(len(kinds)))]
+    labels = np.where(sample.labels < len(classes), sample.labels, VOID).astype(np.uint8)
+    known = collate([partial_truth(labels, kind, None, classes=classes, groups=groups, rng=rng)])
     assert graph.model.code is not None
     return {
         "evidence": known.index.numpy(),

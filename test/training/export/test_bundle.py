@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tiny_training import TINY_CODE, TINY_UNARY
 
-from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
+from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, ClassInfo
 from seg_perception.errors import BundleError
 from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, Bundle, check_bundle, load_bundle
 from seg_perception.runtime.runner import Runner, open_runner
@@ -187,6 +187,18 @@ def test_a_model_without_a_code_takes_an_image_alone(codeless: Bundle, model: Se
         expected = dict(zip(graph.outputs, graph(torch.from_numpy(image)), strict=True))
     assert (found["labels"] == expected["labels"].numpy()).mean() >= 0.999
     np.testing.assert_array_equal(found["labels"], found["labels_unrefined"])
+
+
+def test_any_classes_can_be_exported(tmp_path: Path) -> None:
+    """Fewer than the golden frames have, and no road among them; more than a table has rows."""
+    for count in (3, 40):
+        classes = tuple(ClassInfo(i, f"thing {i}", (i, i, i)) for i in range(count))
+        torch.manual_seed(0)
+        model = Segmenter(count, TINY_UNARY, (TINY_CODE,)).eval()
+        about = dataclasses.replace(ABOUT, classes=classes, groups={})
+        manifest = write_bundle(model, (32, 48), about, tmp_path / str(count)).manifest
+        assert manifest.classes == classes
+        assert manifest.max_sets == max(32, count + 1)
 
 
 @pytest.mark.parametrize("size", [(60, 96), (64, 100)])
