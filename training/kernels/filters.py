@@ -19,9 +19,6 @@ from training.kernels import lattice
 from training.kernels.launch import launch_source
 from training.kernels.sources import Source, kernel_sources
 
-REACH = 2000
-"""Lattice coordinates a feature may reach: a packed key has 12 bits for each of 5."""
-
 
 class KernelGuidedFilter:
     """`training.filters.TorchGuidedFilter` without a mask, as kernels. Deterministic."""
@@ -54,16 +51,18 @@ class KernelLatticeFilter:
         """Build the lattice of every image.
 
         Args:
-            features: float32 [B, D, H, W], in standard deviations, D <= 5.
+            features: float32 [B, D, H, W], in standard deviations, D from 2 to 5.
 
         Raises:
-            ValueError: more features, or they reach too far for the lattice.
+            ValueError: another number of features, or they reach too far for the lattice.
         """
-        reach = float(features.abs().amax()) if features.numel() else 0.0
-        if features.shape[1] > 5 or features.shape[1] * reach * 5 > REACH:
+        d = features.shape[1]
+        total = float(features.abs().amax((0, 2, 3)).sum())
+        # A coordinate is at most 5 times the features' sum, and has 60 // d bits of the key.
+        if not 2 <= d <= 5 or 5 * total > 2 ** (60 // d - 1) - d:
             raise ValueError(
-                f"{features.shape[1]} features up to {reach:.0f} standard deviations do not fit "
-                "into a key: raise the standard deviations or use TorchLatticeFilter"
+                f"{d} features up to {total:.0f} standard deviations altogether do not fit into "
+                "a key: raise the standard deviations or use TorchLatticeFilter"
             )
         self._images = [_LatticeImage.of(image.contiguous()) for image in features]
         self._size = (len(features), *features.shape[-2:])

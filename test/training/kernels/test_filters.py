@@ -64,6 +64,13 @@ def test_refuses_another_size(name: str) -> None:
         built.apply(torch.zeros(1, 2, 4, 5))
 
 
-def test_refuses_features_that_do_not_fit_into_a_key() -> None:
+@pytest.mark.parametrize(("d", "reach"), [(1, 1.0), (6, 1.0), (5, 90.0)])
+def test_refuses_features_that_do_not_fit_into_a_key(d: int, reach: float) -> None:
     with pytest.raises(ValueError, match="raise the standard deviations"):
-        KernelLatticeFilter(torch.full((1, 5, 2, 2), 1000.0))
+        KernelLatticeFilter(torch.full((1, d, 2, 2), reach))
+
+
+def test_two_features_may_reach_far() -> None:
+    x = torch.rand(1, 1, 1, 3)
+    far = torch.tensor([0.0, 5000.0, 9000.0]).expand(1, 2, 1, 3)
+    assert torch.allclose(KernelLatticeFilter(far).apply(x), x)
