@@ -349,6 +349,7 @@ def test_replay_scores_a_bag_and_writes_the_report(
 
 
 @pytest.mark.ros
+@pytest.mark.slow
 def test_cityscapes_is_replayed_at_its_size_with_its_classes(tmp_path: Path) -> None:
     """2048x1024 and 19 classes, through a model of another size."""
     root = write_cityscapes(tmp_path / "data", 1024, 2048, splits=["val"])
