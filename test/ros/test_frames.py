@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rclpy
+from geometry_msgs.msg import TransformStamped
+from rclpy.context import Context
+from std_msgs.msg import Header
 
 from seg_perception.evidence.geometry import Pose
 from seg_perception.ros.frames import Frames, _of_quaternion
@@ -58,3 +62,22 @@ def test_a_quaternion_is_a_rotation() -> None:
     np.testing.assert_allclose(
         _of_quaternion(half, 0.0, 0.0, half) @ [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], atol=1e-12
     )
+
+
+def test_tf_is_believed_where_it_knows_the_way() -> None:
+    pytest.importorskip("tf2_ros", reason="no tf2_ros: source a ROS 2")
+    context = Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("frames", context=context)
+    frames = Frames(node)
+    known = TransformStamped(header=Header(frame_id="camera"), child_frame_id="lidar")
+    known.transform.translation.x = 1.0
+    known.transform.rotation.w = 1.0
+    frames._tf.set_transform_static(known, "test")
+    pose = frames.into_camera("lidar", "camera", is_cloud=True)
+    np.testing.assert_allclose(pose.apply(np.zeros((1, 3)))[0], (1.0, 0.0, 0.0))
+    by_mount = frames.into_camera("radar", "camera", is_cloud=True)
+    np.testing.assert_allclose(by_mount.translation, frames.vehicle_to_camera().translation)
+    frames.destroy()
+    node.destroy_node()
+    context.try_shutdown()

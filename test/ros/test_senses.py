@@ -56,10 +56,10 @@ def seeing(senses: Senses) -> Senses:
 
 
 def set_source(senses: Senses, source: str, **values: Any) -> None:
-    """Change parameters of a source."""
-    settings = senses._settings
-    changed = replace(getattr(settings.evidence, source), **values)
-    senses.apply(replace(settings, evidence=replace(settings.evidence, **{source: changed})))
+    """Give a source these parameters, and the usual ones else."""
+    evidence = MOUNTED.evidence
+    changed = replace(getattr(evidence, source), **values)
+    senses.apply(replace(MOUNTED, evidence=replace(evidence, **{source: changed})))
 
 
 def only(senses: Senses, stamp: int = S) -> Evidence:
@@ -124,9 +124,10 @@ def test_borders_of_different_moments_make_none(seeing: Senses) -> None:
 def test_without_a_camera_the_fix_is_told(topic: str, senses: Senses) -> None:
     messages = {DEPTH: say.depth_image(S), POINTS: say.cloud(S)}
     senses.take(CAMERA_INFO, CameraInfo(width=640, height=480))  # uncalibrated: all zeros
-    senses._borders = {LANE_LEFT: say.border(S, 1.5), LANE_RIGHT: say.border(S, -1.5)}
+    if topic in (LANE_LEFT, LANE_RIGHT):
+        senses.take(LANE_RIGHT if topic == LANE_LEFT else LANE_LEFT, say.border(S, 1.5))
     with pytest.raises(EvidenceError, match="remap camera_info"):
-        senses.take(topic, messages.get(topic, say.border(S, 1.0)))
+        senses.take(topic, messages.get(topic, say.border(S, 1.5)))
 
 
 def test_no_ground_is_told_with_the_mount(seeing: Senses) -> None:
