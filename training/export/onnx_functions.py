@@ -21,7 +21,7 @@ MID_GREY = 128.0  # taken off the guide, as in training.filters.guided
 def guided_crf(attributes: Mapping[str, Any], shape: tuple[int, int, int]) -> onnx.FunctionProto:
     """``GuidedCrf(scores [1, C, h, w], guide [1, 3, h, w], weights [C, C])``.
 
-    See `training.refiners.guided_crf`; a box is two pooling layers, rows and then columns.
+    See `training.refiners.guided_crf`.
     """
     b = Body()
     names = ("scores", "guide", "weights")
@@ -115,13 +115,12 @@ def _dot(left: Sequence[Value], right: Sequence[Value]) -> Value:
 
 
 def _box(maps: Value, radius: int) -> Value:
-    """Mean over the window of (2 radius + 1)^2 pixels, of those that exist."""
-    side = 2 * radius + 1
-    for kernel, pads in (([1, side], [0, radius] * 2), ([side, 1], [radius, 0] * 2)):
-        maps = maps.body.op(
-            "AveragePool", maps, kernel_shape=kernel, pads=pads, count_include_pad=0
-        )
-    return maps
+    """Mean over the window of (2 radius + 1)^2 pixels, of those that exist.
+
+    At once: rows and then columns take ONNX Runtime a third longer, up to radius 7 at least.
+    """
+    kernel, pads = [2 * radius + 1] * 2, [radius] * 4
+    return maps.body.op("AveragePool", maps, kernel_shape=kernel, pads=pads, count_include_pad=0)
 
 
 def _pixels(maps: Value) -> Value:

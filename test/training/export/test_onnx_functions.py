@@ -26,7 +26,7 @@ from training.refiners import (
 )
 
 CLASSES, HEIGHT, WIDTH = 5, 40, 48
-GUIDED = [GuidedCrfConfig(stride=1), GuidedCrfConfig(radius=1, eps=25.0, iterations=1, stride=1)]
+GUIDED = [GuidedCrfConfig(stride=1), GuidedCrfConfig(radius=6, eps=25.0, iterations=1, stride=1)]
 DENSE = [
     MeanFieldConfig(sxy=20.0, srgb=8.0, iterations=5),
     MeanFieldConfig(iterations=3),
