@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -89,12 +90,17 @@ def hatch(
     table[: len(sets), 0] = possible @ colors / np.maximum(possible.sum(axis=1, keepdims=True), 1)
     means = np.asarray(cv2.applyColorMap(np.ascontiguousarray(index), table), np.uint8)
     tinted = cv2.addWeighted(picture, 1 - HATCH_TINT, means, HATCH_TINT, 0.0)
-    height, width = index.shape
-    line = np.add.outer(np.arange(height), np.arange(width)) % HATCH_PERIOD == 0
-    cv2.copyTo(means, line.view(np.uint8), tinted)
+    cv2.copyTo(means, _diagonals(*index.shape), tinted)
     hatched = picture.copy()
     cv2.copyTo(tinted, (index > 0).view(np.uint8), hatched)
     return hatched
+
+
+@lru_cache(maxsize=4)
+def _diagonals(height: int, width: int) -> NDArray[np.uint8]:
+    """1 on the lines of the hatching, uint8 [H,W]; thrice the rest of `hatch` if made each time."""
+    phase = np.add.outer(np.arange(height), np.arange(width)) % HATCH_PERIOD
+    return np.asarray(phase == 0, np.uint8)
 
 
 def outline(picture: NDArray[np.uint8], pixels: NDArray[np.bool_]) -> NDArray[np.uint8]:
