@@ -208,6 +208,7 @@ def test_weights_are_averaged_with_what_came_before() -> None:
     [
         ("camvid_code", ()),
         ("segmodel", ("context_crf.label_pool=5",)),
+        ("segmodel", ("refiners=context_crf", "joint.options.learn=unary,context_crf")),
         ("crf_as_rnn", ("mean_field.stride=4", "mean_field.sxy=20")),
     ],
 )

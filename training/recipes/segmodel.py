@@ -17,10 +17,10 @@ scales of 0.5 to 2. Different: the signs of its Algorithm 1, which work against 
 printed, a filter that is normalised at borders too, and a guidance whose weights learn (their code
 stops the gradient). AdamW and half a cosine for SGD and poly, the trainer's; batches of 8 for 16;
 batch statistics stay those of training instead of some last epochs for them alone. The paper's
-table, part by part: --set name=context refiners=context_crf context_crf.patch=1 is "+context",
-refiners=context_crf "+patch", the whole "+guide". For one CPU core: --set unary=unet unary.width=12
-joint.augmentation.crop=160,240 and so for unary; label_pool=13 there, for at a third of the size 25
-cells are the whole image.
+table, part by part, each under a name of its own: --set refiners=context_crf
+joint.options.learn=unary,context_crf is "+patch", with context_crf.patch=1 "+context", the whole
+"+guide". For one CPU core: --set unary=unet unary.width=12 unary.augmentation.crop=160,240
+joint.augmentation.crop=160,240 context_crf.label_pool=13, for at that size 25 cells are the image.
 """,
     unary=DilatedResNetConfig(),
     refiners=(ContextCrfConfig(), GuidedCrfConfig()),

@@ -20,7 +20,7 @@ from training.export.chain import flatten
 from training.export.graph import UnaryGraph
 from training.export.onnx_file import exportable
 from training.model import Segmenter
-from training.refiners import GuidedCrfConfig, MeanFieldConfig
+from training.refiners import ContextCrfConfig, GuidedCrfConfig, MeanFieldConfig
 
 SIZE = (64, 96)
 ABOUT = About("tiny", CAMVID_CLASSES, CAMVID_GROUPS, {}, [], {})
@@ -64,6 +64,21 @@ def test_two_operators_run_one_after_the_other(tmp_path: Path) -> None:
     for name in ("labels", "labels_unrefined"):
         assert (found[name] == expected[name].numpy()).mean() >= 0.999
     assert (found["labels"] != found["labels_unrefined"]).any()
+
+
+def test_context_and_patches_are_unrolled(tmp_path: Path) -> None:
+    model = model_of(ContextCrfConfig(label_pool=5, hidden=8), GuidedCrfConfig())
+    with torch.no_grad():
+        for parameter in model.refiners["context_crf"].parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    runner, image = runner_of(model, tmp_path), image_of(3)
+    graph = UnaryGraph(exportable(model), SIZE)
+    found = runner.run({"image": image}, graph.outputs)
+    with torch.no_grad():
+        labels, _, _, unrefined = graph(torch.from_numpy(image))
+    assert (found["labels"] == labels.numpy()).mean() >= 0.999
+    assert (labels != unrefined).any()
+    assert runner.bundle.manifest.custom_ops == ("GuidedCrf",)
 
 
 def test_a_refiner_after_the_code_sees_corrected_scores(tmp_path: Path) -> None:
