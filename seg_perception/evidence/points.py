@@ -76,10 +76,8 @@ def evidence_from_points(
     height = plane.heights(seen)
     terrain = rules.rows(depth, height)
     before = _nearest(columns, lines, depth, terrain == OBSTACLE, camera)
-    hidden = depth > before * np.float32(1 + BEHIND) + np.float32(BEHIND_M)
     raised = _nearest(columns, lines, depth, (terrain != GROUND) & (height > 0), camera)
-    foot = (terrain == GROUND) & (np.abs(depth - raised) < np.float32(FOOT_M))
-    told = (terrain != UNKNOWN) & ~hidden & ~foot
+    told = _is_sure(terrain, depth, before, raised)
     index = _splat(columns[told], lines[told], terrain[told], camera, splat_px)
     return Evidence(index, sets, terrain_weights(weight, rules), stamp_ns, source)
 
@@ -125,6 +123,18 @@ def _in_view(points: NDArray[np.float32], pose: Pose, camera: Pinhole) -> NDArra
     seen = pose.apply(points[np.flatnonzero(inside)])
     seen = seen[(seen[:, 2] > 0) & (seen[:, 2] < np.inf)]
     return np.asarray(seen[np.argsort(-seen[:, 2])])
+
+
+def _is_sure(
+    terrain: NDArray[np.uint8],
+    depth: NDArray[np.floating],
+    before: NDArray[np.float32],
+    raised: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Which points [n] say something: not those behind an obstacle, nor what may be its foot."""
+    hidden = depth > before * np.float32(1 + BEHIND) + np.float32(BEHIND_M)
+    foot = (terrain == GROUND) & (np.abs(depth - raised) < np.float32(FOOT_M))
+    return np.asarray((terrain != UNKNOWN) & ~hidden & ~foot)
 
 
 def _nearest(
