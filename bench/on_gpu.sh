@@ -34,6 +34,9 @@ if command -v compute-sanitizer >/dev/null; then
         >"$OUT/sanitizer.log" 2>&1 && echo clean || echo "not clean, or refused: $OUT/sanitizer.log"
 fi
 python3 bench/kernels.py --out "$OUT"
+echo '== what the plugins launch, from compiled kernels through libcuda'
+[ -d "$OUT/compiled" ] || python3 -m training.export.compile_kernels --classes 19 --out "$OUT/compiled" >"$OUT/resources.txt"
+python3 bench/plugins_on_gpu.py --kernels "$OUT/compiled" || true
 [ -n "$CAMVID" ] || exit 0
 
 # The four trainings are small for a large GPU, so they share it.

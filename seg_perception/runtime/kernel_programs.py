@@ -287,7 +287,7 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
 }
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "ceil_div": lambda a, b: -(-a // b),
+    "ceil_div": lambda a, b: int(-(-a // b)),  # an integer, also of attributes that are not
     "min": min,
     "max": max,
     "power_of_two": power_of_two,

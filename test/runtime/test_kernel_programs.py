@@ -85,6 +85,7 @@ def test_plan_lays_out_an_aligned_workspace() -> None:
         ("power_of_two(1)", 1),
         ("power_of_two(8)", 8),
         ("1 / W", 0.1),
+        ("power_of_two(ceil_div(W * 1.2, 2.5))", 8),
     ],
 )
 def test_evaluates(expression: str, value: float) -> None:

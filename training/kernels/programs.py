@@ -7,10 +7,6 @@ from collections.abc import Mapping
 from seg_perception.runtime.kernel_programs import MEMSET, Program, Scratch, Step, Tensor
 from training.kernels.sources import CORNERS, Source
 
-MAX_VERTICES = 1 << 18
-"""Of one lattice. A dense CRF's usual ones have 5,000 to 40,000 at 360 x 480 (measured); beyond
-this many, corners are left out."""
-
 MAX_BLOCKS = 1024
 """Of the launches that walk over vertices, whose number the host does not know."""
 
@@ -125,17 +121,23 @@ def _mean_field(sources: Mapping[str, Source]) -> Program:
     )
 
 
-def _vertices(kind: str) -> str:
-    """At most this many: every corner of every pixel its own."""
-    return f"min({CORNERS[kind]} * {PIXELS}, {MAX_VERTICES})"
+VERTICES = {
+    "spatial": f"min(3 * {PIXELS}, ceil_div(1.2 * {PIXELS}, sxy_spatial * sxy_spatial)"
+    " + ceil_div(4 * (H + W), sxy_spatial) + 16)",
+    "bilateral": f"min(6 * {PIXELS}, max(262144, {PIXELS} // 2))",
+}
+"""Room of each lattice. All corners of all pixels can be different ones (3 N and 6 N), but the
+spatial lattice covers a rectangle with 2 / sqrt(3) / sxy^2 vertices a pixel, and its border. How
+many the bilateral one has depends on the image: 5,000 to 40,000 at 360 x 480 on CamVid with a dense
+CRF's usual parameters (measured); corners beyond its room are left out."""
 
 
 def _slots(kind: str) -> str:
-    return f"power_of_two(2 * {_vertices(kind)})"
+    return f"power_of_two(2 * {VERTICES[kind]})"
 
 
 def _lattice_arrays(kind: str) -> tuple[Scratch, ...]:
-    corners, vertices, slots = CORNERS[kind], _vertices(kind), _slots(kind)
+    corners, vertices, slots = CORNERS[kind], VERTICES[kind], _slots(kind)
     return (
         Scratch(f"table_{kind}", "int64", slots),
         Scratch(f"vertex_{kind}", "int32", slots),
@@ -160,7 +162,7 @@ def _build(kind: str, scales: tuple[str, ...], sources: Mapping[str, Source]) ->
     table, corner, share = f"table_{kind}", f"corner_{kind}", f"share_{kind}"
     vertex, key, count = f"vertex_{kind}", f"key_{kind}", f"count_{kind}"
     ones, blurred = f"ones_{kind}", f"blurred_ones_{kind}"
-    slots, vertices = _slots(kind), _vertices(kind)
+    slots, vertices = _slots(kind), VERTICES[kind]
     number = sources["lattice_number"].constants["SLOTS"]
     neighbours = f"lattice_neighbours_{kind}"
     turns = [(ones, blurred), (blurred, ones)]
@@ -170,7 +172,6 @@ def _build(kind: str, scales: tuple[str, ...], sources: Mapping[str, Source]) ->
         Step(MEMSET, (), (table, "255")),
         Step(MEMSET, (), (count, "0")),
         Step(MEMSET, (), (ones, "0")),
-        Step(MEMSET, (), (f"splat_{kind}", "0")),
         _over_pixels(
             f"lattice_build_{kind}",
             sources,
@@ -186,6 +187,7 @@ def _build(kind: str, scales: tuple[str, ...], sources: Mapping[str, Source]) ->
             _over_vertices(kind, sources[neighbours].constants["VERTICES"]),
             (table, vertex, key, count, f"neighbour_{kind}", slots, vertices),
         ),
+        _clear(kind, sources),
         _over_pixels(f"lattice_index_{kind}", sources, (corner, share, vertex, ones, PIXELS)),
         *blurs,
         _over_pixels(
@@ -197,7 +199,7 @@ def _build(kind: str, scales: tuple[str, ...], sources: Mapping[str, Source]) ->
 
 
 def _blurs(kind: str, sources: Mapping[str, Source]) -> tuple[Step, ...]:
-    """Blur what was splat into `filtered`, and make `splat` ready for the next splat."""
+    """Blur what was splat into `filtered`, and clear `splat`."""
     source, half, filtered = f"splat_{kind}", f"half_{kind}", f"filtered_{kind}"
     # The last blur has to end in `filtered`, the first to leave `splat` behind for good.
     later = [filtered if (CORNERS[kind] - axis) % 2 else half for axis in range(CORNERS[kind])]
@@ -205,9 +207,14 @@ def _blurs(kind: str, sources: Mapping[str, Source]) -> tuple[Step, ...]:
         _blur(kind, axis, before, after, "C", sources)
         for axis, (before, after) in enumerate(zip([source, *later], later, strict=False))
     ]
+    return (*blurs, _clear(kind, sources))
+
+
+def _clear(kind: str, sources: Mapping[str, Source]) -> Step:
+    """Make `splat` ready for the next one, as far as there are vertices."""
     grid = _over_vertices(kind, sources["lattice_clear"].constants["BLOCK"] // 16)
-    clear = Step("lattice_clear", grid, (source, f"count_{kind}", _vertices(kind), "C"))
-    return (*blurs, clear)
+    arguments = (f"splat_{kind}", f"count_{kind}", VERTICES[kind], "C")
+    return Step("lattice_clear", grid, arguments)
 
 
 def _blur(
@@ -223,7 +230,7 @@ def _blur(
             f"neighbour_{kind}",
             f"count_{kind}",
             str(axis),
-            _vertices(kind),
+            VERTICES[kind],
             channels,
         ),
     )
@@ -269,4 +276,4 @@ def _over_pixels(kernel: str, sources: Mapping[str, Source], arguments: tuple[st
 
 
 def _over_vertices(kind: str, block: int) -> tuple[str, str, str]:
-    return f"min(ceil_div({_vertices(kind)}, {block}), {MAX_BLOCKS})", "1", "1"
+    return f"min(ceil_div({VERTICES[kind]}, {block}), {MAX_BLOCKS})", "1", "1"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,11 +18,22 @@ from training.filters import (
     lattice_filter,
     spatial_features,
 )
+from training.networks import UnaryOutput
 from training.networks.unet import normalise_image
+from training.refiners import (
+    GuidedCrfConfig,
+    GuidedCrfRefiner,
+    MeanFieldConfig,
+    MeanFieldRefiner,
+    OperatorRefiner,
+    Scene,
+)
 
 pytest.importorskip("triton")
 
 from training.kernels.launch import run_program
+from training.kernels.programs import programs
+from training.kernels.sources import kernel_sources
 
 SIZES = [
     pytest.param(3, 1, 1, id="one pixel"),
@@ -95,6 +108,28 @@ def test_mean_field(classes: int, height: int, width: int) -> None:
         (lattice_filter(bilateral_features(exact, 4.1, 17.3)), compatibility @ bilateral),
     ]
     assert relative_error(found, mean_field(scores, pairs, 2)) < RELATIVE
+
+
+@pytest.mark.parametrize(
+    "refiner",
+    [
+        GuidedCrfRefiner(3, {}, GuidedCrfConfig(radius=1, iterations=2, stride=1)),
+        MeanFieldRefiner(3, {}, MeanFieldConfig(sxy=4.1, srgb=17.3, iterations=2)),
+    ],
+    ids=lambda refiner: refiner.operator,
+)
+def test_program_is_the_refiner(refiner: OperatorRefiner[Any, Any]) -> None:
+    torch.manual_seed(0)
+    scores, image = 3 * torch.randn(1, 3, 4, 5), smooth_image(4, 5)[None]
+    scene = Scene(image, UnaryOutput(scores, torch.zeros_like(scores), {}))
+    with torch.no_grad():
+        refiner = refiner.eval().to(scores.device)
+        expected = refiner(scene)[0]
+        operands = [operand.squeeze(0) for operand in refiner.operands(scene)]
+    made = programs(kernel_sources(3), "float32")[refiner.operator]
+    inputs = {tensor.name: x for tensor, x in zip(made.inputs, operands, strict=True)}
+    found = run_program(refiner.operator, inputs, refiner.attributes())["refined"]
+    assert relative_error(found, expected.double()) < RELATIVE
 
 
 def test_same_input_gives_the_same_bits_where_nothing_is_atomic() -> None:
