@@ -37,6 +37,19 @@ def test_what_is_told_can_be_read_again() -> None:
     }
 
 
+def test_what_sensors_cost_is_told_by_source() -> None:
+    journal = Journal()
+    for took_ms in (1.0, 2.0, 9.0):
+        journal.sensed("depth", took_ms)
+    journal.sensed("points", 4.0)
+    status = to_status("a", WARN, "", journal.snapshot({}, None))
+    report = read_status(DiagnosticArray(status=[status]), "a")
+    assert report is not None
+    assert report.conversions() == {"depth": 2.0, "points": 4.0}
+    assert float(report.values["evidence.depth.per_second"]) > 0
+    assert float(report.values["evidence.points.per_second"]) == 0, "one message is no rate"
+
+
 def test_another_node_is_not_read() -> None:
     status = to_status("a", WARN, "", Journal().snapshot({}, None))
     assert read_status(DiagnosticArray(status=[status]), "b") is None
@@ -78,6 +91,7 @@ def test_frames_may_come_while_the_journal_is_read() -> None:
         while not over.is_set():
             journal.answered(TIMINGS, EVIDENCE)
             journal.fault("image", "again")
+            journal.sensed("depth", 1.0)
 
     writer = threading.Thread(target=answer)
     writer.start()
