@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import addressof, c_int, c_void_p
 from hashlib import sha256
 from pathlib import Path
@@ -81,11 +81,11 @@ def open_folder(folder: Path) -> Kernels:
     )
 
 
-def compiled(folder: Path) -> Path:
-    """Kernels for CamVid's 11 classes, as PTX only: the launches are those of every GPU."""
+def compiled(folder: Path, architectures: Sequence[int] = ()) -> Path:
+    """Kernels for CamVid's 11 classes, for these compute capabilities (87, ...) and as PTX."""
     from training.export.compile_kernels import compile_kernels
 
-    compile_kernels(folder, 11, architectures=())
+    compile_kernels(folder, 11, architectures=architectures)
     return folder
 
 

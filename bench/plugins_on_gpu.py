@@ -77,7 +77,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     failed = False
     with tempfile.TemporaryDirectory() as folder:
-        kernels = open_folder(options.kernels or compiled(Path(folder) / "kernels"))
+        ours = [int(driver.architecture().removeprefix("sm_"))]
+        kernels = open_folder(options.kernels or compiled(Path(folder) / "kernels", ours))
         for case in cases(kernels.file.classes):
             failed |= measured(case, kernels, driver)
     sys.exit(failed)

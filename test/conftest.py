@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 # Before numpy, torch or rclpy is imported, since they read these once.
 # One thread each: the machines are small, and results must not depend on how many cores there are.
@@ -19,6 +20,7 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from real_tensorrt import AbsentError, load_tensorrt  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -60,3 +62,12 @@ def shared_data() -> Path:
 def camvid_root(shared_data: Path) -> Path:
     """CamVid in SegNet's layout (train/ trainannot/ val/ valannot/)."""
     return shared_data / "camvid"
+
+
+@pytest.fixture(scope="session")
+def trt(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """NVIDIA's bindings; skips where they are not installed."""
+    try:
+        return load_tensorrt(tmp_path_factory.mktemp("tensorrt"))
+    except AbsentError as error:
+        pytest.skip(str(error))

@@ -37,7 +37,11 @@ DOORS = (
         r"seg_perception\.ros\..+",
     ),
     Door(r"onnxruntime(\..+)?", r"seg_perception\.runtime\.onnx_runner|training\..+"),
-    Door(r"(tensorrt|pycuda)(\..+)?", r"seg_perception\.runtime\..+"),
+    Door(
+        r"tensorrt(\..+)?",
+        r"seg_perception\.runtime\.(tensorrt_engine|plugins\.plugin)",
+    ),
+    Door(r"pycuda(\..+)?", r"seg_perception\.runtime\.pycuda_device"),
     Door(r"seg_perception\.filters(\..+)?", r"seg_perception\..+|training\.filters(\..+)?"),
     # All of the vehicle but what training may use is for the vehicle alone.
     Door(
@@ -131,6 +135,8 @@ def test_contracts_fail_on_a_forbidden_import(copy: Path, where: str, statement:
         ("seg_perception/evaluation/scores/boundary.py", "from sensor_msgs.msg import Image"),
         ("seg_perception/cli/inspect.py", "import rclpy.node"),
         ("seg_perception/perceiver.py", "import onnxruntime"),
+        ("seg_perception/runtime/tensorrt_runner.py", "import tensorrt"),
+        ("seg_perception/runtime/tensorrt_engine.py", "import pycuda.driver"),
         ("training/train.py", "from seg_perception import perceiver"),
         ("training/train.py", "from seg_perception.runtime.onnx_runner import OnnxRunner"),
         ("training/losses.py", "import seg_perception.evaluation.report"),
