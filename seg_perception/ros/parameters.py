@@ -10,6 +10,7 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.context import Context
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -223,21 +224,19 @@ def settings_of(parameters: Mapping[str, str]) -> Settings:
     """What a node understands that is started with these, as they would stand behind `-p NAME:=`.
 
     Raises:
-        ConfigError: a value is none of those there are, or cannot be read.
-        rclpy.exceptions.ParameterException: one is of another type or out of its range.
+        ConfigError: a value cannot be read, is of another type, or none of those there are.
     """
     given = [f"{name}:={value}" for name, value in parameters.items()]
     context = Context()
     try:
         rclpy.init(args=["--ros-args", *(x for one in given for x in ("-p", one))], context=context)
-    except RuntimeError as error:  # RCLError, which rclpy does not export
-        raise ConfigError(f"the parameters {', '.join(given)} cannot be read: {error}") from error
-    try:
         node = rclpy.create_node("settings", context=context, start_parameter_services=False)
         try:
             return declare(node)
         finally:
             node.destroy_node()
+    except (RuntimeError, ParameterException) as error:  # RCLError, which rclpy does not export
+        raise ConfigError(f"the parameters {', '.join(given)} cannot be used: {error}") from error
     finally:
         context.try_shutdown()
 
