@@ -82,27 +82,33 @@ def run(options: argparse.Namespace) -> str:
         drives=options.drives,
         frames=options.limit,
     )
-    figure = Figure(dataset.classes, len(dataset), options.pictures)
-    with tqdm(total=len(dataset), desc=f"paper {paper.number}") as bar:
+    count = len(range(0, len(dataset), options.every))
+    figure = Figure(dataset.classes, count, options.pictures)
+    with tqdm(total=count, desc=f"paper {paper.number}") as bar:
 
         def observe(sample: Sample, labels: Mapping[str, Labels]) -> None:
             named = {paper.rows.get(k, NOTHING).method or k: one for k, one in labels.items()}
             figure.add(sample, named)
             bar.update()
 
-        found = {key: one.to_record() for key, one in score(readings, dataset, observe).items()}
+        scores = score(readings, dataset, observe, options.every)
+    found = {key: one.to_record() for key, one in scores.items()}
     if options.figure:
         figure.write(options.figure)
-    return _written(paper, found, dataset, options)
+    return _written(paper, found, dataset, count, options)
 
 
 def _written(
-    paper: Paper, found: Mapping[str, Mapping[str, Any]], dataset: Dataset, options: Any
+    paper: Paper,
+    found: Mapping[str, Mapping[str, Any]],
+    dataset: Dataset,
+    count: int,
+    options: argparse.Namespace,
 ) -> str:
     sources = dict(assignment.partition("=")[::2] for assignment in options.rows)
     models = {key: sources.get(key, sources.get(ALL, "")) for key in found}
     drives = f" ({', '.join(options.drives)})" if options.drives else ""
-    measured_on = f"{dataset.name} {options.split}{drives}, {len(dataset)} images"
+    measured_on = f"{dataset.name} {options.split}{drives}, {count} images"
     markdown = to_markdown(paper, found, models, measured_on, dataset.classes)
     if options.markdown:
         options.markdown.write_text(markdown)
@@ -128,6 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--drives", nargs="*", help="only these")
     parser.add_argument("--limit", type=int, help="only the first so many images")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="score every Nth image only"
+    )
     parser.add_argument("--json", type=Path, help="write all figures")
     parser.add_argument("--markdown", type=Path, help="write the table")
     parser.add_argument("--figure", type=Path, help="write a PNG: image, truth, each row")

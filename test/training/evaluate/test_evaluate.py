@@ -84,6 +84,8 @@ def test_a_row_is_scored_as_its_labels_are(bundle: Path, camvid: Path) -> None:
         expected += ConfusionMatrix.of(labels, data[i].labels, 11)
     np.testing.assert_array_equal(found["all"].confusion.counts, expected.counts)
     assert seen == [f"0016E5_000{n:03} all, first" for n in (90, 120)]
+    half = score({"all": Reading(opened, "refined")}, data, lambda sample, labels: None, every=2)
+    assert half["all"].confusion.n_pixels == (data[0].labels != 255).sum()
     record = found["all"].to_record()
     assert record["superpixel_accuracy"] is None
     assert record["pixel_accuracy"] == expected.pixel_accuracy
