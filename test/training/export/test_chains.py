@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tiny_training import TINY_DENOISER, TINY_NETWORKS, TINY_PRIOR, TINY_UNARY
+from tiny_training import TINY_CODE, TINY_DENOISER, TINY_NETWORKS, TINY_PRIOR, TINY_UNARY
 from torch import Tensor, nn
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
@@ -17,10 +18,12 @@ from seg_perception.runtime.bundle import TensorSpec, load_bundle
 from training.export.bundle import About, write_bundle
 from training.export.onnx_file import exportable, halve_weights, to_onnx
 from training.model import Segmenter
+from training.refiners import GuidedCrfConfig, refiner_name
 
 HEIGHT, WIDTH = 72, 104  # no multiple of 16 or 32: every pooling has something to round
 IMAGE = TensorSpec("image", "float32", (1, 3, HEIGHT, WIDTH))
 REFINERS = {"denoiser": (TINY_DENOISER,), "prior": (TINY_PRIOR,)}
+COMBINED = (replace(TINY_CODE, guessed=True), TINY_DENOISER, GuidedCrfConfig(radius=1))
 CHAINS = {name: (config, ()) for name, config in TINY_NETWORKS.items()}
 CHAINS |= {name: (TINY_UNARY, refiners) for name, refiners in REFINERS.items()}
 
@@ -61,9 +64,13 @@ def test_onnx_runtime_gives_the_trained_models_probabilities(name: str) -> None:
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.999
 
 
-@pytest.mark.parametrize("name", REFINERS)
-def test_a_bundle_with_the_refiner_checks_itself(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "refiners",
+    [*REFINERS.values(), pytest.param(COMBINED, marks=pytest.mark.slow)],
+    ids=[*REFINERS, "combined"],
+)
+def test_a_bundle_with_the_chain_checks_itself(refiners: tuple[Any, ...], tmp_path: Path) -> None:
     about = About("tiny", CAMVID_CLASSES, CAMVID_GROUPS, {}, [], {})
-    write_bundle(model_of(TINY_UNARY, REFINERS[name]), (64, 96), about, tmp_path / "bundle")
-    (refiner,) = load_bundle(tmp_path / "bundle").manifest.refiners
-    assert refiner.name == name
+    write_bundle(model_of(TINY_UNARY, refiners), (64, 96), about, tmp_path / "bundle")
+    manifest = load_bundle(tmp_path / "bundle").manifest
+    assert [r.name for r in manifest.refiners] == [refiner_name(config) for config in refiners]
