@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from seg_perception.ros.live import Live, LiveOptions
 from seg_perception.ros.parameters import settings_of
 from seg_perception.ros.player import PlayOptions, play
 from seg_perception.ros.recorded import replayed_frames
-from seg_perception.ros.senses import Senses
+from seg_perception.ros.senses import make_senses
 from seg_perception.ros.share import share_path
 from seg_perception.runtime.bundle import Bundle, load_bundle
 
@@ -71,7 +70,9 @@ def replay_bag(
             log = play(bag, bundle.path, options, progress)
         with runner_of(args, bundle) as runner, bar("scoring") as progress:
             scorer = Scorer(bundle.manifest.classes, Comparer(runner))
-            frames = replayed_frames(bag, log, _senses(bundle, options.parameters))
+            settings = settings_of(options.parameters)
+            senses = make_senses(bundle.manifest, Frames(), settings)
+            frames = replayed_frames(bag, log, senses)
             for i, frame in enumerate(frames, start=1):
                 scorer.add(frame)
                 progress(i, log.transport.answered)
@@ -116,17 +117,11 @@ def _play_options(args: argparse.Namespace) -> PlayOptions:
 def _listen(args: argparse.Namespace, bundle: Bundle) -> ReplayResult:
     options = LiveOptions(args.node, args.image_topic, args.frames, args.timeout, args.idle)
     comparing = runner_of(args, bundle) if args.compare else nullcontext()
-    with comparing as runner, Live(options, _senses(bundle, dict(args.param))) as live:
+    settings = settings_of(dict(args.param))
+    with comparing as runner, Live(options, bundle.manifest, settings) as live:
         scorer = Scorer(bundle.manifest.classes, None if runner is None else Comparer(runner))
         with bar(f"listening to {args.node}, Ctrl-C to end") as progress:
             for i, frame in enumerate(live.frames(), start=1):
                 scorer.add(frame)
                 progress(i, args.frames or i)
         return scorer.result(live.transport())
-
-
-def _senses(bundle: Bundle, parameters: Mapping[str, str]) -> Senses | None:
-    """Takes evidence as a node with these parameters does."""
-    if not bundle.manifest.takes_evidence:
-        return None
-    return Senses(bundle.manifest, Frames(), settings_of(parameters))

@@ -21,9 +21,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from seg_perception.errors import ReplayError, SegPerceptionError
 from seg_perception.evaluation.drive import Answer, ReplayFrame, Transport
 from seg_perception.evidence.record import Evidence
+from seg_perception.ros.frames import Frames
 from seg_perception.ros.listener import DEEP, Listener, sent_ns
 from seg_perception.ros.messages import decode_compressed, stamp_ns, to_label_map, to_rgb
-from seg_perception.ros.senses import MESSAGE_TYPES, Senses
+from seg_perception.ros.parameters import Settings
+from seg_perception.ros.senses import MESSAGE_TYPES, make_senses
+from seg_perception.runtime.manifest import Manifest
 
 POLL_S = 0.05
 GRACE_S = 0.3
@@ -73,11 +76,12 @@ class Live:
 
     Args:
         options: see there.
-        senses: as the node's, and new; None if its model takes no evidence.
+        manifest: of the node's model.
+        settings: of the node.
     """
 
-    def __init__(self, options: LiveOptions, senses: Senses | None) -> None:
-        self._options, self._senses = options, senses
+    def __init__(self, options: LiveOptions, manifest: Manifest, settings: Settings) -> None:
+        self._options, self._manifest, self._settings = options, manifest, settings
         self._lock = threading.Lock()
         self._images: dict[int, _Image] = {}
         self._truth: dict[int, Image] = {}
@@ -92,6 +96,7 @@ class Live:
         self._node = rclpy.create_node(
             "seg_perception_replay", context=self._context, use_global_arguments=False
         )
+        self._senses = make_senses(self._manifest, Frames(self._node), self._settings)
         self._listener = Listener(self._node, self._options.node)
         self._subscribe()
         self._executor = SingleThreadedExecutor(context=self._context)

@@ -313,6 +313,11 @@ class Senses:
         )
 
 
+def make_senses(manifest: Manifest, frames: Frames, settings: Settings) -> Senses | None:
+    """Senses for a model; None if it takes no evidence. Arguments as there."""
+    return Senses(manifest, frames, settings) if manifest.takes_evidence else None
+
+
 _HANDLERS: Mapping[str, Callable[[Senses, Any], Evidence | None]] = {
     CAMERA_INFO: Senses._on_camera_info,
     ODOMETRY: Senses._on_odometry,

@@ -17,11 +17,10 @@ from seg_perception.ros.intake import Intake
 from seg_perception.ros.outputs import Outputs
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.refiner_parameters import RefinerParameters
-from seg_perception.ros.senses import Senses
+from seg_perception.ros.senses import make_senses
 from seg_perception.ros.share import share_path
 from seg_perception.runtime.bundle import check_bundle, load_bundle
 from seg_perception.runtime.engine_cache import Progress
-from seg_perception.runtime.manifest import Manifest
 from seg_perception.runtime.runner import Runner, open_runner
 
 LATENCY_LIMIT_MS = 60_000.0
@@ -57,7 +56,7 @@ class Session:
         self._perceiver = Perceiver(self.runner)
         self._refiners = RefinerParameters(node, self._perceiver)
         self._frames = Frames(node)
-        self._senses = _make_senses(self.runner.bundle.manifest, self._frames, settings)
+        self._senses = make_senses(self.runner.bundle.manifest, self._frames, settings)
         self._intake: Intake | None = None
         self._gate = SourceGate()
         self._outputs = Outputs(node, self.runner.bundle.manifest.classes, self.on_fault)
@@ -187,10 +186,6 @@ class Session:
     def _class_name(self, label: int) -> str:
         names = {info.id: info.name for info in self.runner.bundle.manifest.classes}
         return names.get(label, str(label))
-
-
-def _make_senses(manifest: Manifest, frames: Frames, settings: Settings) -> Senses | None:
-    return Senses(manifest, frames, settings) if manifest.takes_evidence else None
 
 
 def _open(settings: Settings, progress: Progress) -> Runner:
