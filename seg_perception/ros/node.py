@@ -69,6 +69,7 @@ class SegmentationNode(LifecycleNode):
         self._state = "unconfigured"
         self._failure = ""
         self._loading = ""
+        self._ending = False
         self._session: Session | None = None
         self._settings = declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -148,6 +149,10 @@ class SegmentationNode(LifecycleNode):
         array.header.stamp = self.get_clock().now().to_msg()
         self._publisher.publish(array)
 
+    def end_loading(self) -> None:
+        """Stop the build of an engine if there is one: it would hold up the end for minutes."""
+        self._ending = True
+
     def close(self) -> None:
         """Release everything, whatever state the node is in; for after the executor has stopped."""
         if self._state != "finalized":
@@ -172,7 +177,7 @@ class SegmentationNode(LifecycleNode):
 
     def _on_build(self, phase: str, done: int, total: int) -> bool:
         self._loading = f"building the engine: {phase}, {done} of {total}"
-        return bool(self.context.ok())
+        return not self._ending
 
     def _fail(self, state: str, error: Exception) -> TransitionCallbackReturn:
         if isinstance(error, SegPerceptionError):
@@ -236,6 +241,7 @@ def main(args: list[str] | None = None) -> int:
         return 1
     with spinning(node, stop.set):
         stop.wait()
+        node.end_loading()
     node.close()
     rclpy.shutdown()
     return 0

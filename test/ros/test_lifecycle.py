@@ -257,6 +257,23 @@ def test_the_build_of_an_engine_is_told(
     assert "building" not in report.message
 
 
+def test_the_end_of_the_process_stops_a_build(
+    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def building(bundle: Bundle, kind: str, *, threads: int | None, progress: Progress) -> Runner:
+        wait_for(lambda: not progress("Tactic selection", 3, 40), 30.0)
+        raise RunnerError("it was told to stop")
+
+    monkeypatch.setattr(session, "open_runner", building)
+    loader = threading.Thread(target=lambda: client.transit(Transition.TRANSITION_CONFIGURE))
+    loader.start()
+    client.wait_for_report(lambda report: "Tactic" in report.message, "the progress")
+    inner.end_loading()
+    loader.join()
+    report = client.wait_for_report(lambda report: report.level == ERROR, "the failure")
+    assert report.message == "unconfigured: it was told to stop"
+
+
 def test_activation_that_fails_says_why_and_can_be_repeated(
     inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
