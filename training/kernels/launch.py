@@ -79,13 +79,22 @@ def prepare_program(
     Raises:
         BundleError: inputs or attributes do not fit the program.
     """
-    first = next(iter(inputs.values()))
     classes = len(inputs["scores"]) if "scores" in inputs else 1
-    sources, program = _sources_and_program(name, classes, storage)
+    return prepare(*_sources_and_program(name, classes, storage), inputs, attributes)
+
+
+def prepare(
+    sources: Mapping[str, Source],
+    program: Program,
+    inputs: Mapping[str, Tensor],
+    attributes: Mapping[str, Number],
+) -> Prepared:
+    """As `prepare_program`, for a program of these kernels."""
+    device = next(iter(inputs.values())).device
     shapes = {key: tuple(value.shape) for key, value in inputs.items()}
     made = plan(program, shapes, attributes)
-    outputs = _outputs(program, shapes, attributes, first.device)
-    workspace = torch.empty(made.workspace_bytes, dtype=torch.uint8, device=first.device)
+    outputs = _outputs(program, shapes, attributes, device)
+    workspace = torch.empty(made.workspace_bytes, dtype=torch.uint8, device=device)
     arrays = {key: value.contiguous() for key, value in inputs.items()}
     arrays |= outputs | _scratch(program, made, workspace)
     return Prepared(made, sources, arrays, outputs)

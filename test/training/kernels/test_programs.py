@@ -31,8 +31,8 @@ from training.refiners import (
 
 pytest.importorskip("triton")
 
-from training.kernels.launch import run_program
-from training.kernels.programs import programs
+from training.kernels.launch import prepare, run_program
+from training.kernels.programs import VERTICES, programs
 from training.kernels.sources import kernel_sources
 
 SIZES = [
@@ -184,3 +184,29 @@ def test_refuses_inputs_that_do_not_fit() -> None:
     }
     with pytest.raises(BundleError, match="W is 5 instead of 4"):
         run_program("GuidedCrf", inputs, {"radius": 1, "eps": 1.0, "iterations": 1})
+
+
+def test_corners_without_room_are_left_out_of_the_average_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setitem(VERTICES, "bilateral", "4")
+    sources = kernel_sources(2)
+    program = programs(sources, "float32")["MeanField"]
+    attributes = {"sxy_spatial": 2.3, "sxy": 4.1, "srgb": 17.3, "iterations": 1}
+    inputs = {
+        "scores": torch.tensor([1.0, -1.0])[:, None, None].expand(2, 4, 5).contiguous(),
+        "image": smooth_image(4, 5),
+        "spatial_weight": torch.zeros(2, 2),
+        "bilateral_weight": torch.eye(2),
+        "compatibility": torch.eye(2),
+    }
+    prepared = prepare(sources, program, inputs, attributes)
+    prepared.run()
+    assert prepared.arrays["count_bilateral"] > 4
+    sent = inputs["scores"] - prepared.outputs["refined"]
+    q = inputs["scores"].softmax(0)
+    reached = sent.sum(0) > 0.5  # a pixel without any corner receives nothing
+    assert 0 < reached.sum() < reached.numel()
+    assert torch.allclose(sent[:, reached], q[:, reached], atol=1e-5)
+    assert not sent[:, ~reached].any()
