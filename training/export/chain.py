@@ -48,6 +48,11 @@ class Chain(nn.Module):
 
     Args:
         model: in evaluation mode.
+
+    Attributes:
+        looped: names of the refiners whose number of steps the graph takes.
+        shapes: (C, h, w) of the scores that each operator has seen, by its name.
+        loops: what each looped refiner repeats, by its name.
     """
 
     def __init__(self, model: Segmenter) -> None:
