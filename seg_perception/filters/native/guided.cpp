@@ -23,7 +23,7 @@ void for_channels(int channels, long numbers, long scratch, Each each) {
 }  // namespace
 
 Box::Box(int height, int width, int radius, const uint8_t* valid)
-    : height_(height), width_(width), stride_(blocks_of(width) * kBlock), radius_(radius),
+    : height_(height), width_(width), stride_((width + kLanes - 1) / kLanes * kLanes), radius_(radius),
       before_(std::size_t(height) * stride_), after_(before_.size()) {
   before_.clear();
   for (int y = 0; y < height; ++y) {

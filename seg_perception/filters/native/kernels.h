@@ -51,7 +51,8 @@ struct Pass {
   float* scores;  // [channels][N] planar; null = not the last pass
 };
 
-// The windows of a box filter. Factors are [height][stride] and zero behind `width`.
+// The windows of a box filter. Factors are [height][stride] and zero behind `width`; `stride` is a
+// multiple of kLanes.
 struct Plane {
   int height, width, stride, radius;
   const float* before;  // factor before the sum
@@ -91,7 +92,7 @@ struct Kernels {
 };
 
 // A row with margins for the windows at its ends.
-inline int padded_row(int stride, int radius) { return stride + 2 * radius + kBlock; }
+inline int padded_row(int stride, int radius) { return stride + 2 * radius + kLanes; }
 
 // Room for the sums of so many planes and for the rows in work.
 inline long plane_scratch(const Plane& plane, int planes) {

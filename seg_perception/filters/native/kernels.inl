@@ -413,15 +413,23 @@ static void pass(const Pass& p) {
 // Planes of the filters' own have rows of whole vectors, `stride` numbers long, that end in zeros;
 // those of the caller have rows of `width` numbers.
 
-SEGF_INLINE Vec load(const float* from, int n) {
-  Vec v = {};
-  if (n == kBlock) __builtin_memcpy(&v, from, sizeof v);
+#ifdef SEGF_WIDE
+typedef Wide SpanWidth;
+#else
+typedef Narrow SpanWidth;
+#endif
+typedef SpanWidth::Float Span;  // pixels side by side
+constexpr int kSpan = SpanWidth::kBlocks * kBlock;
+
+SEGF_INLINE Span load(const float* from, int n) {
+  Span v = {};
+  if (n == kSpan) __builtin_memcpy(&v, from, sizeof v);
   else __builtin_memcpy(&v, from, sizeof(float) * n);
   return v;
 }
 
-SEGF_INLINE void store(float* to, Vec v, int n) {
-  if (n == kBlock) __builtin_memcpy(to, &v, sizeof v);
+SEGF_INLINE void store(float* to, Span v, int n) {
+  if (n == kSpan) __builtin_memcpy(to, &v, sizeof v);
   else __builtin_memcpy(to, &v, sizeof(float) * n);
 }
 
@@ -430,10 +438,10 @@ SEGF_INLINE void add_windows(float* padded, int stride, int radius, float* out) 
   constexpr int kFew = 17;
   const int length = 2 * radius + 1;
   if (length <= kFew) {
-    for (int x = 0; x < stride; x += kBlock) {
-      Vec sum = load(padded + x, kBlock);
-      for (int k = 1; k < length; ++k) sum += load(padded + x + k, kBlock);
-      store(out + x, sum, kBlock);
+    for (int x = 0; x < stride; x += kSpan) {
+      Span sum = load(padded + x, kSpan);
+      for (int k = 1; k < length; ++k) sum += load(padded + x + k, kSpan);
+      store(out + x, sum, kSpan);
     }
     return;
   }
@@ -468,11 +476,11 @@ SEGF_INLINE void sum_rows(const Plane& plane, float* sums, float* scratch, Fill 
   for (int start = 0; start < plane.height; start += kRows) {
     const int rows = plane.height - start < kRows ? plane.height - start : kRows;
     for (int y = 0; y < rows; ++y) {
-      for (int x = 0; x < stride; x += kBlock) {
-        Vec values[P];
+      for (int x = 0; x < stride; x += kSpan) {
+        Span values[P];
         fill(start + y, x, values);
         for (int k = 0; k < P; ++k) {
-          store(scratch + (k * kRows + y) * length + plane.radius + x, values[k], kBlock);
+          store(scratch + (k * kRows + y) * length + plane.radius + x, values[k], kSpan);
         }
       }
     }
@@ -506,12 +514,12 @@ SEGF_INLINE void sum_columns(const Plane& plane, const float* sums, float* scrat
       enter[k] = y + radius < height ? sums + k * n + long(y + radius) * stride : zeros;
       leave[k] = y - radius > 0 ? sums + k * n + long(y - radius - 1) * stride : zeros;
     }
-    for (int x = 0; x < stride; x += kBlock) {
-      Vec window[P];
+    for (int x = 0; x < stride; x += kSpan) {
+      Span window[P];
       for (int k = 0; k < P; ++k) {
         float* column = columns + k * stride + x;
-        window[k] = load(column, kBlock) + load(enter[k] + x, kBlock) - load(leave[k] + x, kBlock);
-        store(column, window[k], kBlock);
+        window[k] = load(column, kSpan) + load(enter[k] + x, kSpan) - load(leave[k] + x, kSpan);
+        store(column, window[k], kSpan);
       }
       emit(y, x, window);
     }
@@ -520,35 +528,47 @@ SEGF_INLINE void sum_columns(const Plane& plane, const float* sums, float* scrat
 
 // How many numbers of the vector at x lie inside the caller's rows.
 SEGF_INLINE int inside(const Plane& plane, int x) {
-  return plane.width - x < kBlock ? plane.width - x : kBlock;
+  return plane.width - x < kSpan ? plane.width - x : kSpan;
 }
 
 static void box(const Plane& plane, const float* x, float* y, float* scratch) {
   const int stride = plane.stride, width = plane.width;
   float* rest = scratch + long(plane.height) * stride;
-  sum_rows<1>(plane, scratch, rest, [&](int row, int i, Vec* values) SEGF_ALWAYS {
-    const Vec in = load(x + long(row) * width + i, inside(plane, i));
-    values[0] = in * load(plane.before + long(row) * stride + i, kBlock);
+  sum_rows<1>(plane, scratch, rest, [&](int row, int i, Span* values) SEGF_ALWAYS {
+    const Span in = load(x + long(row) * width + i, inside(plane, i));
+    values[0] = in * load(plane.before + long(row) * stride + i, kSpan);
   });
-  sum_columns<1>(plane, scratch, rest, [&](int row, int i, const Vec* sums) SEGF_ALWAYS {
-    const Vec out = sums[0] * load(plane.after + long(row) * stride + i, kBlock);
+  sum_columns<1>(plane, scratch, rest, [&](int row, int i, const Span* sums) SEGF_ALWAYS {
+    const Span out = sums[0] * load(plane.after + long(row) * stride + i, kSpan);
     store(y + long(row) * width + i, out, inside(plane, i));
   });
 }
 
-// Mean (3) and inverse covariance (6) of one window of `count` pixels from its sums. In double,
-// since variances are small differences of large numbers.
-SEGF_INLINE void statistics_of(const double* sums, double count, double eps, double* mean,
-                               double* inverse) {
+// In double, since variances are small differences of large numbers.
+typedef double Doubles __attribute__((vector_size(8 * kSpan)));
+
+SEGF_INLINE Doubles doubles(Span v) { return __builtin_convertvector(v, Doubles); }
+
+// 1 / count of valid pixels, exactly, from its rounded value; 0 stays 0.
+SEGF_INLINE Doubles exact_share(Span rounded) {
+  const Doubles share = doubles(rounded), half = Doubles{} + 6755399441055744.0;  // 1.5 * 2^52
+  const Doubles count = (1.0 / share + half) - half;  // adding it rounds to an integer
+  return share > 0.0 ? 1.0 / count : Doubles{};
+}
+
+// Mean (3) and inverse covariance (6) of windows from their sums.
+SEGF_INLINE void statistics_of(const Span* sums, Doubles share, double eps, Doubles* mean,
+                               Doubles* inverse) {
   constexpr int kFirst[6] = {0, 0, 0, 1, 1, 2}, kSecond[6] = {0, 1, 2, 1, 2, 2};
-  const double share = count > 0.0 ? 1.0 / count : 0.0;
-  for (int k = 0; k < 3; ++k) mean[k] = sums[k] * share;
-  double c[6];
-  for (int k = 0; k < 6; ++k) c[k] = sums[3 + k] * share - mean[kFirst[k]] * mean[kSecond[k]];
-  const double rr = c[0] + eps, rg = c[1], rb = c[2], gg = c[3] + eps, gb = c[4], bb = c[5] + eps;
-  const double cofactors[6] = {gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
-                               rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg};
-  const double scale = 1.0 / (rr * cofactors[0] + rg * cofactors[1] + rb * cofactors[2]);
+  for (int k = 0; k < 3; ++k) mean[k] = doubles(sums[k]) * share;
+  Doubles c[6];
+  for (int k = 0; k < 6; ++k) {
+    c[k] = doubles(sums[3 + k]) * share - mean[kFirst[k]] * mean[kSecond[k]];
+  }
+  const Doubles rr = c[0] + eps, rg = c[1], rb = c[2], gg = c[3] + eps, gb = c[4], bb = c[5] + eps;
+  const Doubles cofactors[6] = {gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg,
+                                rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg};
+  const Doubles scale = 1.0 / (rr * cofactors[0] + rg * cofactors[1] + rb * cofactors[2]);
   for (int k = 0; k < 6; ++k) inverse[k] = scale * cofactors[k];
 }
 
@@ -556,23 +576,23 @@ static void guided_statistics(const Plane& plane, float eps, const float* guide,
                               float* inverse, float* scratch) {
   const long n = long(plane.height) * plane.stride;
   float* rest = scratch + 9 * n;
-  sum_rows<9>(plane, scratch, rest, [&](int row, int i, Vec* values) SEGF_ALWAYS {
+  sum_rows<9>(plane, scratch, rest, [&](int row, int i, Span* values) SEGF_ALWAYS {
     const long at = long(row) * plane.stride + i;
-    const Vec w = load(plane.before + at, kBlock);
-    const Vec r = load(guide + at, kBlock), g = load(guide + n + at, kBlock),
-              b = load(guide + 2 * n + at, kBlock);
-    const Vec first[9] = {r, g, b, r * r, r * g, r * b, g * g, g * b, b * b};
+    const Span w = load(plane.before + at, kSpan);
+    const Span r = load(guide + at, kSpan), g = load(guide + n + at, kSpan),
+              b = load(guide + 2 * n + at, kSpan);
+    const Span first[9] = {r, g, b, r * r, r * g, r * b, g * g, g * b, b * b};
     for (int k = 0; k < 9; ++k) values[k] = first[k] * w;
   });
-  sum_columns<9>(plane, scratch, rest, [&](int row, int i, const Vec* sums) SEGF_ALWAYS {
+  sum_columns<9>(plane, scratch, rest, [&](int row, int i, const Span* sums) SEGF_ALWAYS {
     const long at = long(row) * plane.stride + i;
-    for (int lane = 0; lane < kBlock; ++lane) {
-      const float share = plane.after[at + lane];
-      double window[9], m[3], inverted[6];
-      for (int k = 0; k < 9; ++k) window[k] = sums[k][lane];
-      statistics_of(window, share > 0.0f ? __builtin_rint(1.0 / share) : 0.0, eps, m, inverted);
-      for (int k = 0; k < 3; ++k) mean[k * n + at + lane] = float(m[k]);
-      for (int k = 0; k < 6; ++k) inverse[k * n + at + lane] = float(inverted[k]);
+    Doubles m[3], inverted[6];
+    statistics_of(sums, exact_share(load(plane.after + at, kSpan)), eps, m, inverted);
+    for (int k = 0; k < 3; ++k) {
+      store(mean + k * n + at, __builtin_convertvector(m[k], Span), kSpan);
+    }
+    for (int k = 0; k < 6; ++k) {
+      store(inverse + k * n + at, __builtin_convertvector(inverted[k], Span), kSpan);
     }
   });
 }
@@ -581,48 +601,48 @@ static void guided(const GuidedPlan& plan, const float* x, float* y, float* scra
   const Plane& plane = plan.plane;
   const long n = long(plane.height) * plane.stride;
   float *coefficients = scratch, *sums = scratch + 4 * n, *rest = scratch + 8 * n;
-  sum_rows<4>(plane, sums, rest, [&](int row, int i, Vec* values) SEGF_ALWAYS {
+  sum_rows<4>(plane, sums, rest, [&](int row, int i, Span* values) SEGF_ALWAYS {
     const long at = long(row) * plane.stride + i;
-    const Vec in = load(x + long(row) * plane.width + i, inside(plane, i));
-    values[0] = in * load(plane.before + at, kBlock);
-    for (int k = 0; k < 3; ++k) values[1 + k] = values[0] * load(plan.guide + k * n + at, kBlock);
+    const Span in = load(x + long(row) * plane.width + i, inside(plane, i));
+    values[0] = in * load(plane.before + at, kSpan);
+    for (int k = 0; k < 3; ++k) values[1 + k] = values[0] * load(plan.guide + k * n + at, kSpan);
   });
   // Each window's coefficients a (3) and b.
-  sum_columns<4>(plane, sums, rest, [&](int row, int i, const Vec* window) SEGF_ALWAYS {
+  sum_columns<4>(plane, sums, rest, [&](int row, int i, const Span* window) SEGF_ALWAYS {
     const long at = long(row) * plane.stride + i;
-    const Vec share = load(plane.after + at, kBlock), w = load(plane.before + at, kBlock);
-    const Vec p = window[0] * share;
-    Vec m[3], c[3], s[6];
-    for (int k = 0; k < 3; ++k) m[k] = load(plan.mean + k * n + at, kBlock);
+    const Span share = load(plane.after + at, kSpan), w = load(plane.before + at, kSpan);
+    const Span p = window[0] * share;
+    Span m[3], c[3], s[6];
+    for (int k = 0; k < 3; ++k) m[k] = load(plan.mean + k * n + at, kSpan);
     for (int k = 0; k < 3; ++k) c[k] = window[1 + k] * share - m[k] * p;
-    for (int k = 0; k < 6; ++k) s[k] = load(plan.inverse + k * n + at, kBlock);
-    const Vec a0 = s[0] * c[0] + s[1] * c[1] + s[2] * c[2];
-    const Vec a1 = s[1] * c[0] + s[3] * c[1] + s[4] * c[2];
-    const Vec a2 = s[2] * c[0] + s[4] * c[1] + s[5] * c[2];
-    store(coefficients + at, w * a0, kBlock);
-    store(coefficients + n + at, w * a1, kBlock);
-    store(coefficients + 2 * n + at, w * a2, kBlock);
-    store(coefficients + 3 * n + at, w * (p - (m[0] * a0 + m[1] * a1 + m[2] * a2)), kBlock);
+    for (int k = 0; k < 6; ++k) s[k] = load(plan.inverse + k * n + at, kSpan);
+    const Span a0 = s[0] * c[0] + s[1] * c[1] + s[2] * c[2];
+    const Span a1 = s[1] * c[0] + s[3] * c[1] + s[4] * c[2];
+    const Span a2 = s[2] * c[0] + s[4] * c[1] + s[5] * c[2];
+    store(coefficients + at, w * a0, kSpan);
+    store(coefficients + n + at, w * a1, kSpan);
+    store(coefficients + 2 * n + at, w * a2, kSpan);
+    store(coefficients + 3 * n + at, w * (p - (m[0] * a0 + m[1] * a1 + m[2] * a2)), kSpan);
   });
-  sum_rows<4>(plane, sums, rest, [&](int row, int i, Vec* values) SEGF_ALWAYS {
+  sum_rows<4>(plane, sums, rest, [&](int row, int i, Span* values) SEGF_ALWAYS {
     const long at = long(row) * plane.stride + i;
-    for (int k = 0; k < 4; ++k) values[k] = load(coefficients + k * n + at, kBlock);
+    for (int k = 0; k < 4; ++k) values[k] = load(coefficients + k * n + at, kSpan);
   });
-  sum_columns<4>(plane, sums, rest, [&](int row, int i, const Vec* window) SEGF_ALWAYS {
+  sum_columns<4>(plane, sums, rest, [&](int row, int i, const Span* window) SEGF_ALWAYS {
     const long at = long(row) * plane.stride + i;
-    Vec out = window[3];
-    for (int k = 0; k < 3; ++k) out += window[k] * load(plan.guide + k * n + at, kBlock);
-    out *= load(plane.after + at, kBlock);
+    Span out = window[3];
+    for (int k = 0; k < 3; ++k) out += window[k] * load(plan.guide + k * n + at, kSpan);
+    out *= load(plane.after + at, kSpan);
     store(y + long(row) * plane.width + i, out, inside(plane, i));
   });
 }
 
 static void softmax(const float* unary, const float* filtered, float weight, long n_pixels,
                     int channels, long first, long last, float* probs, float* scores) {
-  Vec row[kMaxBlocks * kBlock];
-  for (long start = first; start < last; start += kBlock) {
-    const int n = last - start < kBlock ? int(last - start) : kBlock;
-    Vec peak = Vec{} + kNever, total = {};
+  Span row[kMaxBlocks * kBlock];
+  for (long start = first; start < last; start += kSpan) {
+    const int n = last - start < kSpan ? int(last - start) : kSpan;
+    Span peak = Span{} + kNever, total = {};
     for (int c = 0; c < channels; ++c) {
       const long at = c * n_pixels + start;
       row[c] = load(unary + at, n);
@@ -632,10 +652,10 @@ static void softmax(const float* unary, const float* filtered, float weight, lon
     }
     if (scores) continue;
     for (int c = 0; c < channels; ++c) {
-      row[c] = exp_of<Narrow>(row[c] - peak);
+      row[c] = exp_of<SpanWidth>(row[c] - peak);
       total += row[c];
     }
-    const Vec share = 1.0f / total;
+    const Span share = 1.0f / total;
     for (int c = 0; c < channels; ++c) store(probs + c * n_pixels + start, row[c] * share, n);
   }
 }
