@@ -22,7 +22,7 @@ from seg_perception.runtime.engine_cache import (
 from seg_perception.runtime.onnx_prune import keep_outputs
 from seg_perception.runtime.onnx_tensorrt import custom_operators, for_tensorrt
 from seg_perception.runtime.plugins.kernels import open_kernels
-from seg_perception.runtime.tensorrt_runner import TensorRTRunner, fixed_inputs
+from seg_perception.runtime.tensorrt_runner import TensorRTRunner, driving_outputs, fixed_inputs
 
 WORKSPACE_BYTES = 1 << 30
 MIB = 1 << 20
@@ -97,7 +97,7 @@ def open_on(
     )
     try:
         if engines.fresh:
-            check_bundle(bundle, runner, bundle.manifest.default_outputs)
+            check_bundle(bundle, runner, driving_outputs(bundle.manifest))
             engines.keep()
     except BaseException:
         runner.close()
@@ -164,7 +164,7 @@ class _Engines:
         )
 
     def _precision_at_hand(self) -> str:
-        outputs = self._bundle.manifest.default_outputs
+        outputs = driving_outputs(self._bundle.manifest)
 
         def put(precision: str) -> float:
             return self._cache.put_at(self._key(precision, outputs).name)

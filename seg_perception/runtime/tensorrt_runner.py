@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import RunnerError
-from seg_perception.runtime.bundle import Bundle, TensorSpec
+from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, Bundle, TensorSpec
 from seg_perception.runtime.device import Buffer, Device, Engine
 from seg_perception.runtime.inputs import check_inputs, check_outputs, nothing_known
 from seg_perception.runtime.manifest import Manifest
@@ -38,11 +38,20 @@ def fixed_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:
     return {name: value for name, value in nothing_known(manifest).items() if name in FIXED}
 
 
+def driving_outputs(manifest: Manifest) -> tuple[str, ...]:
+    """All outputs but those that only the evaluation asks for.
+
+    The labels before correction are among them, though by default nobody asks: the overlay does as
+    soon as somebody looks at it, and to build another engine then would stop the vehicle's eyes.
+    """
+    return tuple(spec.name for spec in manifest.outputs if spec.name not in EVALUATION_OUTPUTS)
+
+
 class TensorRTRunner:
     """Runs a bundle's engine; a `seg_perception.runtime.runner.Runner`.
 
-    One engine computes the default outputs; the first call that asks for another opens a second
-    one, which computes all.
+    One engine computes what may be asked for on the road (`driving_outputs`); the first call that
+    asks for more opens a second one, which computes all.
 
     Args:
         bundle: what to run.
@@ -76,7 +85,7 @@ class TensorRTRunner:
         check_inputs(manifest, inputs)
         check_outputs(manifest, names)
         _check_fixed(manifest, inputs)
-        complete = not set(names) <= set(manifest.default_outputs)
+        complete = not set(names) <= set(driving_outputs(manifest))
         return self._pipeline(complete=complete).run(inputs, names)
 
     def close(self) -> None:
@@ -100,7 +109,7 @@ class TensorRTRunner:
 
     def _open(self, complete: bool) -> _Pipeline:
         manifest = self.bundle.manifest
-        wanted = manifest.default_outputs
+        wanted = driving_outputs(manifest)
         outputs = [spec for spec in manifest.outputs if complete or spec.name in wanted]
         with self._device.current():
             engine = self._open_engine([spec.name for spec in outputs])

@@ -21,7 +21,7 @@ from seg_perception.runtime.bundle import MANIFEST_FILE, MODEL_FILE, Bundle, Man
 from seg_perception.runtime.engine_cache import EngineCache
 from seg_perception.runtime.onnx_prune import keep_outputs
 from seg_perception.runtime.tensorrt_open import EngineOptions, open_on, open_tensorrt
-from seg_perception.runtime.tensorrt_runner import TensorRTRunner
+from seg_perception.runtime.tensorrt_runner import TensorRTRunner, driving_outputs
 
 TICK_S = 0.05
 """The kernel's clock, by which files are older or newer, ticks ten times as often."""
@@ -62,12 +62,12 @@ def test_builds_once_and_keeps_the_engine(bundle: Bundle, cache: EngineCache) ->
     assert (first.builds, second.builds) == (1, 0)
 
 
-def test_builds_what_a_frame_is_answered_with(bundle: Bundle, cache: EngineCache) -> None:
+def test_builds_what_may_be_asked_for_on_the_road(bundle: Bundle, cache: EngineCache) -> None:
     machine = Machine(cache)
     machine.open(bundle)
     (model,) = machine.tensorrt.built
     found = [output.name for output in onnx.load_from_string(model).graph.output]
-    assert found == list(bundle.manifest.default_outputs)
+    assert found == [*bundle.manifest.default_outputs, "labels_unrefined"]
 
 
 def test_stale_engines_are_built_anew(bundle: Bundle, cache: EngineCache, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_operators_with_kernels_become_plugins(
     tmp_path: Path, cache: EngineCache, trt: ModuleType
 ) -> None:
     bundle, machine = with_kernels(tmp_path / "with_kernels"), Machine(cache)
-    in_onnx_runtime = keep_outputs(bundle.read(MODEL_FILE), bundle.manifest.default_outputs)
+    in_onnx_runtime = keep_outputs(bundle.read(MODEL_FILE), driving_outputs(bundle.manifest))
     machine.tensorrt.spoil = lambda _: in_onnx_runtime
     machine.open(bundle)
     model = onnx.load_from_string(machine.tensorrt.built[0])

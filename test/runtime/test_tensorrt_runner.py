@@ -122,6 +122,7 @@ def test_evaluation_opens_a_second_engine_once(bundle: Bundle) -> None:
 
     runner = TensorRTRunner(bundle, gpu, open_engine)
     for _ in range(2):
+        assert np.all(runner.run(uniform(3), ["labels_unrefined"])["labels_unrefined"] == 3)
         assert np.all(runner.run(uniform(3), ["labels_replaced"])["labels_replaced"] == 3)
     assert ["labels_replaced" in outputs for outputs in opened_for] == [False, True]
 
