@@ -17,9 +17,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from tiny_kernels import RecordingDriver
 
-from seg_perception.errors import RunnerError
 from seg_perception.runtime.device import Buffer
-from seg_perception.runtime.engine_cache import BuildOptions, Built
+from seg_perception.runtime.engine_cache import BuildOptions, BuildStoppedError, Built
 
 
 class SimulatedGpu:
@@ -185,7 +184,7 @@ class SimulatedTensorRT:
         self.built.append(model)
         self.options.append(options)
         if not options.progress("Tactic selection", 1, 2):
-            raise RunnerError("it was told to stop")
+            raise BuildStoppedError("told to stop")
         return Built(self.spoil(model), b"measured")
 
     def TensorRTEngine(self, plan: bytes) -> SimulatedEngine:  # noqa: N802 - a class's name

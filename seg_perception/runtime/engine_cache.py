@@ -27,6 +27,10 @@ Progress = Callable[[str, int, int], bool]
 _HEADER = 64  # hexadecimal sha256 of what follows
 
 
+class BuildStoppedError(RunnerError):
+    """`Progress` ended a build; the next may well succeed."""
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """How to build.

@@ -75,24 +75,26 @@ def open_runner(
         raise RunnerError(f"unknown runner {kind!r}: use one of {', '.join(RUNNER_KINDS)}")
     why = f"{kind!r} was asked for"
     if kind == "tensorrt":
-        return _open_tensorrt(bundle, progress, why)
+        return _open_tensorrt(bundle, progress, why, retry=True)
     if kind != "auto":
         cuda = kind == "onnx_cuda"
         runner: Runner = _onnx().OnnxRunner(bundle, cuda=cuda, threads=threads, reason=why)
         return runner
     try:
-        return _open_tensorrt(bundle, progress, "the fastest runtime that is here")
+        why = "the fastest runtime that is here"
+        return _open_tensorrt(bundle, progress, why, retry=False)
     except Exception as error:  # whatever it is, "auto" goes on with the next
         best: Runner = _onnx().open_best(bundle, threads=threads)
         best.reason = f"{best.reason}; no TensorRT: {error}"
         return best
 
 
-def _open_tensorrt(bundle: Bundle, progress: Progress | None, why: str) -> Runner:
+def _open_tensorrt(bundle: Bundle, progress: Progress | None, why: str, *, retry: bool) -> Runner:
     # Only here, as ONNX Runtime below: a vehicle needs one of the two.
     from seg_perception.runtime.tensorrt_open import EngineOptions, open_tensorrt, untold
 
-    return open_tensorrt(bundle, EngineOptions(progress=progress or untold), why=why)
+    options = EngineOptions(progress=progress or untold, retry=retry)
+    return open_tensorrt(bundle, options, why=why)
 
 
 def _onnx() -> ModuleType:

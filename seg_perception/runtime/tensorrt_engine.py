@@ -13,7 +13,12 @@ from typing import Any
 import tensorrt as trt
 
 from seg_perception.errors import RunnerError
-from seg_perception.runtime.engine_cache import BuildOptions, Built, Progress
+from seg_perception.runtime.engine_cache import (
+    BuildOptions,
+    BuildStoppedError,
+    Built,
+    Progress,
+)
 from seg_perception.runtime.plugins.plugin import last_failure
 
 OLDEST = 10
@@ -64,9 +69,10 @@ def build(model: bytes, options: BuildOptions) -> Built:
     plan = builder.build_serialized_network(network, config)
     if monitor.interruption is not None:
         raise monitor.interruption
+    if monitor.stopped:
+        raise BuildStoppedError("the build was told to stop: it begins anew next time")
     if plan is None:
-        said = ["it was told to stop"] if monitor.stopped else [*logger.errors, last_failure()]
-        raise _failed("build the engine", said)
+        raise _failed("build the engine", [*logger.errors, last_failure()])
     return Built(bytes(plan), bytes(config.get_timing_cache().serialize()))
 
 

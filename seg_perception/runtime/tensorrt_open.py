@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from seg_perception.errors import RunnerError
+from seg_perception.errors import RunnerError, SegPerceptionError
 from seg_perception.runtime.bundle import MODEL_FILE, Bundle, check_bundle
 from seg_perception.runtime.cuda import CudaDriver
 from seg_perception.runtime.device import Device, Engine
 from seg_perception.runtime.engine_cache import (
     PRECISIONS,
     BuildOptions,
+    BuildStoppedError,
     Built,
     EngineCache,
     EngineKey,
@@ -26,6 +27,9 @@ from seg_perception.runtime.tensorrt_runner import TensorRTRunner, driving_outpu
 
 WORKSPACE_BYTES = 1 << 30
 MIB = 1 << 20
+FAILED = ".failed"
+"""Ending of the note that a build failed, beside the engine that there is not."""
+
 SPARE_BYTES = 512 * MIB
 """Free memory that a build needs besides the workspace, and an engine to run."""
 
@@ -43,11 +47,13 @@ class EngineOptions:
         precision: one of `PRECISIONS`; None = that of the engine asked for last, else the first.
         workspace_bytes: GPU memory that one layer may use.
         progress: told of the build.
+        retry: build also where a build of this engine has failed before.
     """
 
     precision: str | None = None
     workspace_bytes: int = WORKSPACE_BYTES
     progress: Progress = untold
+    retry: bool = True
 
 
 def open_tensorrt(
@@ -92,9 +98,17 @@ def open_on(
     engines = _Engines(bundle, device, tensorrt, cache, options)
     version = tensorrt.version()
     about = f"TensorRT {version} on {device.name} ({device.architecture}), {engines.precision}"
-    runner = TensorRTRunner(
-        bundle, device, engines.open, reason=f"{about}: {why}" if why else about
-    )
+    try:
+        return _tested(bundle, device, engines, f"{about}: {why}" if why else about)
+    except BuildStoppedError:
+        raise
+    except SegPerceptionError as error:
+        engines.remember(error)
+        raise
+
+
+def _tested(bundle: Bundle, device: Device, engines: _Engines, reason: str) -> TensorRTRunner:
+    runner = TensorRTRunner(bundle, device, engines.open, reason=reason)
     try:
         if engines.fresh:
             check_bundle(bundle, runner, driving_outputs(bundle.manifest))
@@ -117,6 +131,7 @@ class _Engines:
         options: EngineOptions,
     ) -> None:
         self.fresh: dict[str, bytes] = {}
+        self._tried: list[str] = []
         self._bundle = bundle
         self._device = device
         self._tensorrt = tensorrt
@@ -133,7 +148,8 @@ class _Engines:
         with self._cache.building(key.name):
             plan = self._cache.get(key.name)
             if plan is None:
-                plan = self.fresh[key.name] = self._build(outputs)
+                self._refuse_repetition(key.name)
+                plan = self.fresh[key.name] = self._build(key.name, outputs)
             elif self._options.precision is not None:
                 self._cache.prefer(key.name)
         engine: Engine = self._tensorrt.TensorRTEngine(plan)
@@ -171,7 +187,20 @@ class _Engines:
 
         return max(PRECISIONS, key=put)
 
-    def _build(self, outputs: Sequence[str]) -> bytes:
+    def remember(self, error: SegPerceptionError) -> None:
+        """If an engine was built for nothing, note why: minutes that need not be spent again."""
+        for name in self._tried:
+            self._cache.put(f"{name}{FAILED}", str(error).encode())
+
+    def _refuse_repetition(self, name: str) -> None:
+        failure = None if self._options.retry else self._cache.get(f"{name}{FAILED}")
+        if failure is not None:
+            raise RunnerError(
+                f"its engine could not be made before ({failure.decode()}): "
+                "`seg-perception build-engine` tries again"
+            )
+
+    def _build(self, name: str, outputs: Sequence[str]) -> bytes:
         workspace = self._options.workspace_bytes
         free = self._device.free_bytes()
         if free < workspace + SPARE_BYTES:
@@ -180,6 +209,7 @@ class _Engines:
                 f"{(workspace + SPARE_BYTES) // MIB} MiB: close what else uses the GPU, or give "
                 "`seg-perception build-engine` a smaller --workspace"
             )
+        self._tried.append(name)
         model = for_tensorrt(
             keep_outputs(self._bundle.read(MODEL_FILE), outputs),
             plugins=self._operators,

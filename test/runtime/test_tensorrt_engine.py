@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from seg_perception.errors import RunnerError
-from seg_perception.runtime.engine_cache import BuildOptions
+from seg_perception.runtime.engine_cache import BuildOptions, BuildStoppedError
 from seg_perception.runtime.tensorrt_open import untold
 
 CLASS_OF = {
@@ -147,7 +147,7 @@ def test_what_the_builder_complains_of_is_told(
 
 
 def test_a_build_can_be_stopped(engine: ModuleType, standing_in: None) -> None:
-    with pytest.raises(RunnerError, match="it was told to stop"):
+    with pytest.raises(BuildStoppedError, match="told to stop"):
         engine.build(b"model", BuildOptions(1, b"", lambda *_: False))
 
 

@@ -18,7 +18,7 @@ from tiny_kernels import FILE
 
 from seg_perception.errors import BundleError, RunnerError
 from seg_perception.runtime.bundle import MANIFEST_FILE, MODEL_FILE, Bundle, Manifest, load_bundle
-from seg_perception.runtime.engine_cache import EngineCache
+from seg_perception.runtime.engine_cache import BuildStoppedError, EngineCache
 from seg_perception.runtime.onnx_prune import keep_outputs
 from seg_perception.runtime.tensorrt_open import EngineOptions, open_on, open_tensorrt
 from seg_perception.runtime.tensorrt_runner import TensorRTRunner, driving_outputs
@@ -119,6 +119,27 @@ def test_an_engine_that_answers_wrongly_is_not_kept(bundle: Bundle, cache: Engin
         machine.open(bundle)
     assert list(cache.folder.glob("*.engine")) == []
     assert machine.gpu.closed
+
+
+def test_a_build_that_failed_is_not_repeated_unasked(bundle: Bundle, cache: EngineCache) -> None:
+    machine = Machine(cache)
+    machine.tensorrt.spoil = with_swapped_classes
+    with pytest.raises(BundleError, match="is answered wrongly here"):
+        machine.open(bundle)
+    again = Machine(cache)
+    with pytest.raises(RunnerError, match=r"could not be made before \(.*answered wrongly here"):
+        again.open(bundle, retry=False)
+    assert again.builds == 0
+    again.open(bundle)
+    assert Machine(cache).open(bundle, retry=False).reason.endswith("fp16")
+
+
+def test_a_build_that_was_stopped_is_repeated(bundle: Bundle, cache: EngineCache) -> None:
+    with pytest.raises(BuildStoppedError):
+        Machine(cache).open(bundle, progress=lambda *_: False)
+    machine = Machine(cache)
+    machine.open(bundle, retry=False)
+    assert machine.builds == 1
 
 
 def with_swapped_classes(model: bytes) -> bytes:
