@@ -43,7 +43,6 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "segf_set_threads": (None, [_int]),
     "segf_instructions": (ctypes.c_char_p, []),
     "segf_select_instructions": (_int, [ctypes.c_char_p]),
-    "segf_drop_memory": (None, []),
     "segf_lattice_of_features": (_int, [_int, _int, _int, _at, _at, _int, _at]),
     "segf_lattice_of_image": (_int, [_int, _int, _at, _float, _float, _at, _int, _at]),
     "segf_lattice_vertices": (_long, [_at]),

@@ -168,6 +168,8 @@ def _simplices(points: Floats) -> tuple[Ints, Ints, Floats]:
     n_axes = points.shape[1] + 1
     elevated = points @ _elevation(points.shape[1]).T
     nearest = np.rint(elevated / n_axes)
+    if np.abs(nearest).max(initial=0.0) > KEY_LIMIT:
+        raise FilterError(TOO_FAR)
     order = np.argsort(n_axes * nearest - elevated, axis=1, kind="stable")
     rank = order.argsort(axis=1) + nearest.sum(axis=1, keepdims=True).astype(np.int64)
     wrap = (rank < 0).astype(np.int64) - (rank >= n_axes)

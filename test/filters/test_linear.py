@@ -142,6 +142,8 @@ def test_counts_vertices(path: str) -> None:
         (lambda: GuidedFilter(np.full((4, 4, 3), np.nan)), "NaN or infinities: give"),
         (lambda: PermutohedralLattice.bilateral(picture() / 255, 9, 9), "give an RGB image, uint8"),
         (lambda: PermutohedralLattice.bilateral(picture(), 9, 1e-4), "raise the standard"),
+        (lambda: PermutohedralLattice.spatial(9, 9, 1e-30), "raise the standard"),
+        (lambda: PermutohedralLattice.of_features(scores_of(6) * 1e30), "raise the standard"),
         (lambda: PermutohedralLattice.spatial(9, 9, np.nan), "sxy is nan: give"),
         (lambda: PermutohedralLattice.of_features(scores_of(7)), "at most 6"),
         (lambda: BoxFilter(4, 4, 1, np.ones((4, 4))), "give bool"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -201,6 +202,16 @@ def test_may_be_called_from_several_threads_at_once() -> None:
     assert len(answers) == 20
     for answer in answers:
         np.testing.assert_array_equal(answer, expected)
+
+
+@compiled
+def test_works_in_a_forked_process() -> None:
+    scores, image = scores_of(11, 100, 120), picture(100, 120)
+    expected = dense_crf(scores, image)  # starts the threads, which a fork does not have
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(dense_crf(scores, image), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_says_what_runs_the_filters(path: str) -> None:

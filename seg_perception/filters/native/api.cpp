@@ -74,7 +74,6 @@ SEGF_API int segf_threads() { return Pool::instance().size(); }
 SEGF_API void segf_set_threads(int threads) { Pool::instance().resize(threads); }
 SEGF_API const char* segf_instructions() { return kernels().name; }
 SEGF_API int segf_select_instructions(const char* name) { return select_kernels(name); }
-SEGF_API void segf_drop_memory() { drop_blocks(); }
 
 SEGF_API int segf_lattice_of_features(int height, int width, int dims, const float* features,
                                       const uint8_t* valid, int symmetric, Lattice** made) {

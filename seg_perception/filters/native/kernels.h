@@ -70,9 +70,9 @@ struct GuidedPlan {
 struct Kernels {
   const char* name;
   void (*simplices)(const float* features, int dims, Simplices* out);  // features [dims][kLanes]
-  // Planar [channels][N] -> rows, times `before` where given; false if a number is not finite.
+  // Planar [channels][N] -> rows of pixels first..last; false if a number is not finite.
   bool (*to_rows)(const float* planar, long n_pixels, long first, long last, int channels,
-                  float padding, const float* before, float* rows);
+                  float padding, float* rows);
   void (*splat)(const Points& points, long first, long last, int blocks, const float* rows,
                 float* sums);
   void (*slice)(const Points& points, long first, long last, long n_pixels, int channels,

@@ -149,15 +149,15 @@ static void simplices(const float* features, int dims, Simplices* out) {
 constexpr int kStrip = 32;  // pixels that are transposed at once, few enough for the first cache
 
 static bool to_rows(const float* planar, long n_pixels, long first, long last, int channels,
-                    float padding, const float* before, float* rows) {
+                    float padding, float* rows) {
   const int width = blocks_of(channels) * kBlock;
   float not_finite = 0.0f;  // x * 0 is NaN for infinities and NaN
   for (long start = first; start < last; start += kStrip) {
     const int n = last - start < kStrip ? int(last - start) : kStrip;
-    float* row = rows + start * width;
+    float* row = rows + (start - first) * width;
     for (int c = 0; c < channels; ++c) {
       const float* from = planar + c * n_pixels + start;
-      for (int i = 0; i < n; ++i) row[long(i) * width + c] = before ? from[i] * before[start + i] : from[i];
+      for (int i = 0; i < n; ++i) row[long(i) * width + c] = from[i];
       float check[4] = {};
       for (int i = 0; i < n; ++i) check[i % 4] += from[i] * 0.0f;
       not_finite += check[0] + check[1] + check[2] + check[3];

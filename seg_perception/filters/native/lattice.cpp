@@ -9,6 +9,7 @@ namespace segf {
 namespace {
 
 constexpr int kRemainderBits = 3;  // remainders 0 ... kMaxDims
+constexpr int64_t kExact = 1 << 21; // quotients up to which rounding in float32 is exact
 constexpr long kSmallImage = 4096; // pixels below which threads cost more than they give
 constexpr int kMostParts = 16;     // each holds a copy of the vertices
 
@@ -201,12 +202,15 @@ void Lattice::leave_out(long pixel) {
 
 void Lattice::enter(const Simplices& found, int lane, long pixel, Table& table) {
   const int dims = axes_ - 1;
-  const int64_t middle = int64_t(1) << (bits_ - 1);
+  const int64_t middle = int64_t(1) << (bits_ - 1), reach = std::min(middle, kExact) - 2;
   uint64_t key = 0, order = 1;
-  for (int i = 0; i < dims; ++i) {
-    const int64_t biased = found.quotient[i][lane] + middle;
-    if (biased < 2 || biased >= 2 * middle - 2) table.too_far = true;
-    key |= uint64_t(biased) << (kRemainderBits + i * bits_);
+  for (int i = 0; i <= dims; ++i) {
+    const int64_t quotient = found.quotient[i][lane];
+    if (quotient < -reach || quotient > reach) {  // ranks mean nothing there
+      table.too_far = true;
+      return leave_out(pixel);
+    }
+    if (i < dims) key |= uint64_t(quotient + middle) << (kRemainderBits + i * bits_);
     order = order << 3 | uint64_t(found.rank[i][lane]);
   }
   Table::Simplex& simplex = table.place(key, order);
@@ -294,21 +298,20 @@ Points Lattice::points() const {
 }
 
 void Lattice::apply(const float* x, float* y, int channels, bool transposed) const {
-  constexpr int kAtOnce = 4 * kBlock;  // channels
+  constexpr int kChannels = 4 * kBlock;
   const int parts = parts_for(n_);
   Points points = this->points();
   if (transposed) std::swap(points.before, points.after);
-  for (int c = 0; c < channels; c += kAtOnce) {
-    const int now = std::min(kAtOnce, channels - c), blocks = blocks_of(now);
+  for (int c = 0; c < channels; c += kChannels) {
+    const int now = std::min(kChannels, channels - c), blocks = blocks_of(now);
     Exchange exchange(*this, blocks, parts);
     Pool::instance().run(parts, [&](int part) {
-      constexpr long kStrip = 256;
-      Array<float> rows(kStrip * blocks * kBlock);
+      constexpr long kAtOnce = 256;  // pixels
+      Array<float> rows(kAtOnce * blocks * kBlock);
       const Share share(n_, part, parts);
-      for (long first = share.first; first < share.last; first += kStrip) {
-        const long last = std::min(first + kStrip, share.last);
-        kernels().to_rows(x + c * n_, n_, first, last, now, 0.0f, nullptr,
-                          rows.data() - first * blocks * kBlock);
+      for (long first = share.first; first < share.last; first += kAtOnce) {
+        const long last = std::min(first + kAtOnce, share.last);
+        kernels().to_rows(x + c * n_, n_, first, last, now, 0.0f, rows.data());
         kernels().splat(points, first, last, blocks, rows.data(), exchange.sums(part));
       }
     });

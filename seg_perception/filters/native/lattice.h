@@ -51,7 +51,6 @@ class Lattice {
   Array<uint32_t> vertex_;        // [N][axes]
   Array<float> weight_;           // [N][axes]
   Array<float> before_, after_;   // [N]
-  Array<uint64_t> keys_;          // [M]
   Array<uint32_t> lower_, upper_; // [axes][M]
 };
 

@@ -29,8 +29,8 @@ class MeanField {
     std::atomic<bool> finite{true};
     Pool::instance().run(parts_, [&](int part) {
       const Share share(n_, part, parts_);
-      if (!kernels().to_rows(unary, n_, share.first, share.last, channels_, kNever, nullptr,
-                             rows_.data())) {
+      float* rows = rows_.data() + share.first * blocks_ * kBlock;
+      if (!kernels().to_rows(unary, n_, share.first, share.last, channels_, kNever, rows)) {
         finite = false;
       }
     });

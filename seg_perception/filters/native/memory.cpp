@@ -69,9 +69,4 @@ void give_block(void* block) noexcept {
   std::free(leaving);
 }
 
-void drop_blocks() noexcept {
-  std::lock_guard<std::mutex> lock(mutex);
-  while (n_kept > 0) std::free(kept[--n_kept]);
-}
-
 }  // namespace segf

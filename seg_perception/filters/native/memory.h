@@ -8,7 +8,6 @@ namespace segf {
 
 void* take_block(std::size_t bytes);  // 64-byte aligned, contents undefined; throws std::bad_alloc
 void give_block(void* block) noexcept;
-void drop_blocks() noexcept;  // returns what nobody uses to the system
 
 template <typename T>
 class Array {

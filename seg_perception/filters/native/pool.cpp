@@ -94,7 +94,8 @@ void Pool::work_on(Job& job) {
 }
 
 void Pool::start_workers() {
-  while (static_cast<int>(workers_.size()) < size() - 1) {
+  // While resize() waits for those who leave, new ones would leave at once.
+  while (!stop_ && static_cast<int>(workers_.size()) < size() - 1) {
     workers_.emplace_back([this] { serve(); });
   }
 }
