@@ -107,7 +107,8 @@ class Chain(nn.Module):
         for node in nodes:
             if node.domain == DOMAIN and node.op_type == REPEAT:
                 node = self._loop_node(node, graph)
-            elif node.domain == DOMAIN:
+            elif node.domain == DOMAIN and node.op_type not in {f.name for f in model.functions}:
+                # Once: a chain that is traced twice, as without evidence, shares its operators.
                 attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
                 shape = self.shapes[node.op_type]
                 model.functions.append(FUNCTIONS[node.op_type](attributes, shape))

@@ -95,6 +95,7 @@ class CodeGraph(Graph):
         scene = Scene(guide, unary, evidence=known, prior=prior)
         refined = self.chain(scene, iterations)
         scores = refined.scores
+        uncorrected = self.chain(Scene(guide, unary), iterations).scores
         labels, confidence, entropy = describe(scores, self.size)
         labels = obey(labels, scores, evidence, sets, weight)
         allowed = sets[evidence[0].long()].permute(2, 0, 1)[None]
@@ -104,7 +105,7 @@ class CodeGraph(Graph):
             entropy,
             refined.states["code"].code,
             best(enlarge(unary.scores, self.size)),
-            best(restrict(enlarge(unary.scores, self.size), allowed)),
+            best(restrict(enlarge(uncorrected, self.size), allowed)),
             best(restrict(enlarge(scores, self.size), allowed)),
         )
 
