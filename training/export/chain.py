@@ -100,7 +100,10 @@ class Chain(nn.Module):
         return rebuild(_Repeat.apply(loop, refiner.name, count, *state, *fixed))
 
     def complete(self, model: onnx.ModelProto) -> None:
-        """Give a traced graph the bodies of its operators and loops."""
+        """Give a traced graph the bodies of its operators and loops.
+
+        A chain that is traced twice, as without evidence, shares their bodies and weights.
+        """
         graph = model.graph
         nodes = list(graph.node)
         del graph.node[:]
@@ -108,7 +111,6 @@ class Chain(nn.Module):
             if node.domain == DOMAIN and node.op_type == REPEAT:
                 node = self._loop_node(node, graph)
             elif node.domain == DOMAIN and node.op_type not in {f.name for f in model.functions}:
-                # Once: a chain that is traced twice, as without evidence, shares its operators.
                 attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
                 shape = self.shapes[node.op_type]
                 model.functions.append(FUNCTIONS[node.op_type](attributes, shape))
@@ -124,11 +126,12 @@ class Chain(nn.Module):
         step = trace(loop.step, loop.examples, arguments, results).graph
         outside = dict(zip(arguments[loop.states :], values[loop.states :], strict=True))
         _rename(step, lambda x: outside.get(x, f"{name}/{x}" if x else x))
-        outer.initializer.extend(step.initializer)
+        known = {weight.name for weight in outer.initializer}
+        outer.initializer.extend(w for w in step.initializer if w.name not in known)
         del step.initializer[:]
         _make_loop_body(step, name, loop.states)
         inputs = [count, "", *values[: loop.states]]
-        return helper.make_node("Loop", inputs, list(node.output), name=name, body=step)
+        return helper.make_node("Loop", inputs, list(node.output), name=node.name, body=step)
 
 
 def flatten(record: Any) -> tuple[list[Tensor], Rebuild]:
