@@ -1,7 +1,7 @@
 """Measure the node on this machine: speed at two image sizes, and memory over a long drive.
 
-``python bench/node.py`` (or ``make bench``) replays rendered drives with lane evidence through the
-real node over real DDS, and prints rows for bench/RESULTS.md. ``--soak 10000`` adds the memory of
+``python bench/node.py`` (or ``make bench``) replays rendered drives through the real node over real
+DDS, with a lane mask and with all sensors, and prints rows for bench/RESULTS.md. ``--soak 10000`` adds the memory of
 the node over so many frames.
 """
 
@@ -27,6 +27,7 @@ from seg_perception.ros.share import share_path
 SIZES = ((360, 480), (1024, 2048))
 RENDERED = 8
 OFFERED_HZ = 40.0
+SOURCES = (("lane_mask",), ("lane_mask", "lane_borders", "depth", "points"))
 OWN_STAGES = ("decode", "resize", "evidence", "restore", "publish")
 SOAK_SIZE = (180, 240)
 SAMPLE_PERIOD_S = 1.0
@@ -61,20 +62,22 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--soak", type=int, default=0, metavar="N", help="frames of the long drive")
     options = parser.parse_args()
-    print("| image | answers/s | infer | all other stages, p50 | receive to publish |")
-    print("|---|---|---|---|---|")
+    print("| image | evidence | answers/s | infer | all other stages, p50 | receive to publish |")
+    print("|---|---|---|---|---|---|")
     for size in SIZES:
-        transport, _ = drive(options.bundle, size, options.frames, OFFERED_HZ)
-        print(row(size, transport))
+        for sources in SOURCES:
+            play_options = PlayOptions(rate_hz=OFFERED_HZ, sources=sources)
+            transport, _ = drive(options.bundle, size, options.frames, play_options)
+            print(row(size, sources, transport))
     if options.soak:
-        _, memory = drive(options.bundle, SOAK_SIZE, options.soak, rate_hz=None)
+        _, memory = drive(options.bundle, SOAK_SIZE, options.soak, PlayOptions())
         print(
             f"\nMemory of the node (MiB) at each tenth of {options.soak} frames:", *deciles(memory)
         )
 
 
 def drive(
-    bundle: Path, size: tuple[int, int], frames: int, rate_hz: float | None
+    bundle: Path, size: tuple[int, int], frames: int, options: PlayOptions
 ) -> tuple[Transport, list[float]]:
     """Replay a rendered drive.
 
@@ -82,7 +85,7 @@ def drive(
         bundle: the model.
         size: (height, width) of the images in pixels.
         frames: how many.
-        rate_hz: at which they are offered; None = each waits for the answer to the one before.
+        options: how they are played.
 
     Returns:
         How it went, and the node's resident memory in MiB, second by second.
@@ -92,10 +95,10 @@ def drive(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drive"
         compressed = frames * size[0] * size[1] * 3 > 1 << 30
-        options = BagOptions(evidence=("lane_mask",), rate_hz=10.0, compressed=compressed)
-        make_bag(Loop(samples, frames), path, options)
+        bag_options = BagOptions(evidence=("lane_mask",), rate_hz=10.0, compressed=compressed)
+        make_bag(Loop(samples, frames), path, bag_options)
         with Bag(path) as bag, watched_memory() as memory:
-            log = play(bag, bundle, PlayOptions(rate_hz=rate_hz))
+            log = play(bag, bundle, options)
     return log.transport, memory
 
 
@@ -130,8 +133,8 @@ def children_mib() -> float:
     return total_pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def row(size: tuple[int, int], transport: Transport) -> str:
-    """One size as a row of the table; milliseconds as p50 / p90 / p99."""
+def row(size: tuple[int, int], sources: tuple[str, ...], transport: Transport) -> str:
+    """One drive as a row of the table; milliseconds as p50 / p90 / p99."""
     stages = transport.stage_ms
     infer, whole = (
         " / ".join(f"{stages[stage][p]:.1f}" for p in ("p50", "p90", "p99"))
@@ -139,7 +142,8 @@ def row(size: tuple[int, int], transport: Transport) -> str:
     )
     own = sum(stages[stage]["p50"] for stage in OWN_STAGES)
     rate = transport.answers_per_second
-    return f"| {size[1]}x{size[0]} | {rate:.1f} | {infer} | {own:.1f} | {whole} |"
+    given = ", ".join(sources)
+    return f"| {size[1]}x{size[0]} | {given} | {rate:.1f} | {infer} | {own:.1f} | {whole} |"
 
 
 def deciles(readings: list[float]) -> list[str]:
