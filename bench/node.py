@@ -1,8 +1,8 @@
 """Measure the node on this machine: speed at two image sizes, and memory over a long drive.
 
 ``python bench/node.py`` (or ``make bench``) replays rendered drives through the real node over real
-DDS, with a lane mask and with all sensors, and prints rows for bench/RESULTS.md. ``--soak 10000`` adds the memory of
-the node over so many frames.
+DDS, with a lane mask and with all sensors, and prints rows for bench/RESULTS.md. ``--soak 10000``
+adds the memory of the node over so many frames.
 """
 
 from __future__ import annotations
