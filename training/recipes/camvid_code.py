@@ -8,11 +8,12 @@ RECIPE = Recipe(
     name="camvid_code",
     why="""\
 About an hour and a half on one busy CPU core. `coarse` sees the drives at a third of the
-resolution, where a step costs a third; `fine` then only has to learn edges and small things. The photometric augmentation is far
-wider than what CamVid shows, because the drive left out is what counts, and one of them is at dusk.
-`blend` adds rendered streets: +1.4 mIoU on val, and the demo's streets rise from 45 to 61. `code`
-keeps the unary network and trains the decoder through the unrolled Gauss-Newton solve, on whole
-images (the global code decodes to a map of the whole image: crops would teach it wrong geometry).
+resolution, where a step costs a third; `fine` then only has to learn edges and small things. The
+photometric augmentation is far wider than what CamVid shows, because the drive left out is what
+counts, and one of them is at dusk. `blend` adds rendered streets: +1.4 mIoU on val, and the demo's
+streets rise from 45 to 61. `code` keeps the unary network and trains the decoder through the
+unrolled Gauss-Newton solve, on whole images (the global code decodes to a map of the whole image:
+crops would teach it wrong geometry).
 """,
     refiners=(CodeConfig(),),
     stages=(
