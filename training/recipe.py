@@ -24,12 +24,14 @@ class Data:
         split: the split that is trained on; choices are made on `val`.
         leave_out: drives that are neither trained on nor chosen by: the honest test set.
         street_frames: how many street frames are rendered, for the stages that want them.
+        shrink: images are learned from, scored and answered at 1/shrink of their size; for CPUs.
     """
 
     dataset: str = "camvid"
     split: str = "train"
     leave_out: tuple[str, ...] = ()
     street_frames: int = 200
+    shrink: int = 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Recipe:
         unary: config of the unary network.
         refiners: configs of the refiners behind it, in the order of the chain.
         data: what is learnt from.
+        begin_with: checkpoint of another run, whose weights the first stage begins with where both
+            models have them; None = from scratch.
         seed: of weights, order, augmentation and evidence.
         precision: "bf16" (autocast; filters and the solve stay float32) or "fp32".
     """
@@ -90,6 +94,7 @@ class Recipe:
     unary: NetworkConfig = UNetConfig()
     refiners: tuple[RefinerConfig, ...] = ()
     data: Data = Data()
+    begin_with: str | None = None
     seed: int = 0
     precision: str = "bf16"
 
@@ -147,9 +152,10 @@ def override(recipe: Recipe, assignments: tuple[str, ...]) -> Recipe:
     The first word is a field of the recipe, the name of a refiner in its chain, or the name of a
     stage; where it is two of these, the second word tells which is meant. ``refiners=code,NAME``
     changes the chain and ``unary=NAME`` the network: configs that are new are the default ones.
+    ``stages=NAME,NAME`` leaves only these.
 
     Raises:
-        KeyError: no such field, network or refiner; the message lists those there are.
+        KeyError: no such field, network, refiner or stage; the message lists those there are.
         ValueError: not of the form ``path=value``, or the value does not fit the field.
     """
     for assignment in assignments:
@@ -166,6 +172,9 @@ def _assign_recipe(recipe: Recipe, path: list[str], text: str) -> Recipe:
         names = [word for word in text.split(",") if word]
         chain = (recipe.refiner(word) or _default(REFINERS, word) for word in names)
         return dataclasses.replace(recipe, refiners=tuple(chain))
+    if path == ["stages"]:
+        kept = tuple(recipe.stage(word) for word in text.split(",") if word)
+        return dataclasses.replace(recipe, stages=kept)
     if path == ["unary"] and text in NETWORKS:
         return dataclasses.replace(recipe, unary=_default(NETWORKS, text))
     config = recipe.refiner(name)

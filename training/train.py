@@ -27,7 +27,7 @@ from seg_perception.classes import ClassInfo
 from seg_perception.datasets import Sample, open_dataset
 from training import workers
 from training.datasets import Batch, Loader
-from training.datasets.frames import frames_of, open_without, spread
+from training.datasets.frames import Shrunk, frames_of, open_without, spread
 from training.losses import class_weights
 from training.model import Segmenter
 from training.objectives import OBJECTIVES, Objective, Task
@@ -76,6 +76,8 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
         raise ValueError(
             f"no drive {', '.join(unknown)} to leave out; there are {', '.join(drives)}"
         )
+    if data.shrink > 1:
+        train, val = Shrunk(train, data.shrink), Shrunk(val, data.shrink)
     samples, held = frames_of(train, "decode train"), frames_of(val, "decode val")
     rendered: list[Sample] = []
     if any(stage.street for stage in recipe.stages):
@@ -272,11 +274,40 @@ def train(recipe: Recipe, root: Path | None, runs: Path) -> Segmenter:
         torch.manual_seed(recipe.seed)
         material = load_material(recipe, root)
         model = Segmenter(len(material.classes), recipe.unary, recipe.refiners)
+        if recipe.begin_with is not None:
+            begin_with(model, Path(recipe.begin_with))
         workers.share_batch_statistics(model)
         for stage in recipe.stages:
             folder = runs / recipe.name / stage.name
             StageRun(recipe, stage, model, material, folder, device).run()
     return model
+
+
+def begin_with(model: Segmenter, path: Path) -> None:
+    """Take over the weights that another run's checkpoint has under the same names.
+
+    Raises:
+        ValueError: it has none of the model's, or one of another shape.
+    """
+    found = _load(path)["model"]
+    own = model.state_dict()
+    shared = {name: value for name, value in found.items() if name in own}
+    different = sorted(name for name, value in shared.items() if value.shape != own[name].shape)
+    if different or not shared:
+        misfit = f"{different[0]} has another shape" if different else "no weight has the same name"
+        raise ValueError(
+            f"{path} does not fit the recipe ({misfit}): --set network and refiners as they were "
+            "in its training"
+        )
+    model.load_state_dict({**own, **shared})
+    parts = sorted({_part(name) for name in shared})
+    tqdm.write(f"begins with {', '.join(parts)} of {path}")
+
+
+def _part(name: str) -> str:
+    """The part of a model that a weight belongs to: `unary`, `refiners.code`."""
+    first, second, *_ = name.split(".")
+    return f"{first}.{second}" if first == "refiners" else first
 
 
 def _optimiser(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:

@@ -17,6 +17,7 @@ from seg_perception.evidence.record import Evidence
 from seg_perception.runtime.bundle import load_bundle
 from seg_perception.runtime.runner import open_runner
 from training.datasets.evidence import collate
+from training.datasets.frames import shrunk
 from training.export.graph import CodeGraph
 from training.model import Segmenter
 from training.objectives.base import image_array, labels_of
@@ -116,12 +117,13 @@ class CheckpointModel:
                 f"({' '.join(str(error).split())[:200]} ...)"
             ) from error
         self._model.to(self._device).eval()
+        self._shrink = recipe.data.shrink
         self.points = (UNARY, *self._model.refiners)
 
     @torch.no_grad()
     def label(self, image: Labels) -> dict[str, Labels]:
         """See `Model`."""
-        guide = image_array(image, self._device)
+        guide = image_array(shrunk(image, self._shrink), self._device)
         return {point: labels_of(scores, image.shape[:2]) for point, scores in self._chain(guide)}
 
     @torch.no_grad()

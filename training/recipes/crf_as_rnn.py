@@ -15,7 +15,7 @@ to end, on whole images, with five mean-field steps in training and ten at test:
 let gradients vanish. Kernels and initial weights are the authors'; the weights are full matrices as
 in their code (mean_field.weights=class is what the paper says). Different: AdamW with half a cosine
 for SGD at 1e-13 on a summed loss, images by twos, and a larger rate for the CRF alone, whose few
-numbers would hardly move at the network's. For one CPU core: --set unary=unet unary.width=12
+numbers would hardly move at the network's. For one CPU core: --set unary=unet unary.width=16
 mean_field.stride=2 mean_field.sxy=30 mean_field.srgb=8; half the size is a quarter of the time.
 Not learned, a CRF hurts good scores: behind the default U-Net, on every fifth frame of CamVid val,
 mIoU falls from 65.8 to 64.1 with the authors' parameters and to 58.7 with pydensecrf's usual ones.

@@ -43,7 +43,7 @@ of. It gives neither widths nor rates: those here are ours. Different: light is 
 batches are normalised, and in (d) half of the decoder's loss is on codes guessed from the image
 (Sohn et al. 2015), since those are what it gets at test (joint.options.guessed=0 is the paper's).
 The faces are FASSEG's, for the paper's LFW parts; `--set data.dataset=lfw` takes those. For a CPU:
---set unary=unet unary.width=12.
+--set unary=unet unary.width=16.
 """,
     unary=FCN8sConfig(),
     refiners=(PriorConfig(),),

@@ -19,7 +19,7 @@ stops the gradient). AdamW and half a cosine for SGD and poly, the trainer's; ba
 batch statistics stay those of training instead of some last epochs for them alone. The paper's
 table, part by part, each under a name of its own: --set refiners=context_crf
 joint.options.learn=unary,context_crf is "+patch", with context_crf.patch=1 "+context", the whole
-"+guide". For one CPU core: --set unary=unet unary.width=12 unary.augmentation.crop=160,240
+"+guide". For one CPU core: --set unary=unet unary.width=16 unary.augmentation.crop=160,240
 joint.augmentation.crop=160,240 context_crf.label_pool=13, for at that size 25 cells are the image.
 """,
     unary=DilatedResNetConfig(),
