@@ -74,6 +74,13 @@ def test_the_chain_and_the_network_are_changed_by_name() -> None:
     assert override(changed, ("refiners=code",)).refiners == (CodeConfig(),)
 
 
+def test_only_the_stages_that_are_named_are_left() -> None:
+    recipe = override(tiny_recipe(), ("stages=code_vae",))
+    assert recipe.stages == (tiny_recipe().stage("code_vae"),)
+    with pytest.raises(KeyError, match="no stage 'nope'"):
+        override(tiny_recipe(), ("stages=unary,nope",))
+
+
 def test_a_recipe_as_a_record_names_its_network_and_its_chain() -> None:
     record = tiny_recipe().to_record()
     assert json.loads(json.dumps(record)) == record

@@ -11,13 +11,29 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import TINY_CROP, tiny_recipe, write_camvid
+from tiny_training import (
+    TINY_CROP,
+    TINY_DENOISER,
+    TINY_NETWORKS,
+    TINY_UNARY,
+    tiny_recipe,
+    write_camvid,
+)
 from torch import nn
 
 from training.datasets import Batch, Loader
 from training.model import Segmenter
-from training.recipe import Data, Recipe, load_recipe
-from training.train import StageRun, WeightAverage, load_material, main, schedule, train
+from training.networks import NetworkConfig
+from training.recipe import Data, Recipe, load_recipe, override
+from training.train import (
+    StageRun,
+    WeightAverage,
+    begin_with,
+    load_material,
+    main,
+    schedule,
+    train,
+)
 
 STAGES = tuple(stage.name for stage in tiny_recipe().stages)
 
@@ -143,6 +159,48 @@ def test_gradients_that_the_last_stage_left_do_not_count(root: Path, tmp_path: P
         StageRun(recipe, recipe.stage("code_solver"), model, material, folder).run()
         weights.append(dict(model.state_dict()))
     assert_equal(*weights)
+
+
+def test_a_run_begins_with_what_another_has_learnt(root: Path, runs: Path, tmp_path: Path) -> None:
+    start = runs / "tiny" / "unary" / "best.pt"
+    recipe = override(tiny_recipe(), (f"begin_with={start}", "stages=code_solver"))
+    train(recipe, root, tmp_path)
+    begun, whole = (checkpoint(folder, "code_solver", "best.pt") for folder in (tmp_path, runs))
+    assert_equal(begun["model"], whole["model"])
+    assert not (tmp_path / "tiny" / "unary").exists()
+
+
+def test_another_network_without_the_refiners_is_begun_with_too(runs: Path) -> None:
+    recipe = tiny_recipe(refiners=(TINY_DENOISER,))
+    model = Segmenter(11, recipe.unary, recipe.refiners)
+    fresh = {name: value.clone() for name, value in model.refiners.state_dict().items()}
+    begin_with(model, runs / "tiny" / "code_solver" / "best.pt")
+    taken = checkpoint(runs, "code_solver", "best.pt")["model"]
+    assert_equal(dict(model.unary.state_dict(prefix="unary.")), _only(taken, "unary."))
+    assert_equal(fresh, dict(model.refiners.state_dict()))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (replace(TINY_UNARY, width=6), "unary.* has another shape"),
+        (TINY_NETWORKS["fcn8s"], "no weight has the same name"),
+    ],
+)
+def test_weights_of_another_network_are_refused(
+    runs: Path, network: NetworkConfig, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"best.pt does not fit .*{message}"):
+        begin_with(Segmenter(11, network), runs / "tiny" / "unary" / "best.pt")
+
+
+def _only(weights: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name: value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def test_images_can_be_shrunk(root: Path) -> None:
+    material = load_material(tiny_recipe(data=Data(shrink=2), stages=()), root)
+    assert {sample.labels.shape for sample in (*material.train, *material.val)} == {(24, 32)}
 
 
 def without(*drives: str) -> Recipe:

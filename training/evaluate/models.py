@@ -131,6 +131,8 @@ class CheckpointModel:
         """See `Model`."""
         if self._model.code is None:
             raise ValueError("a model without a code takes no evidence: give one that has one")
+        if self._shrink > 1:
+            raise ValueError("evidence is of the image's size: export the model, give the bundle")
         graph = CodeGraph(self._model, image.shape[:2]).to(self._device)
         code = np.zeros((1, self._model.code.size(*image.shape[:2])), np.float32)
         given = {"image": image[None], **_inputs(evidence)}

@@ -11,7 +11,7 @@ from tiny_training import TINY_CROP, write_camvid
 from seg_perception.datasets import open_dataset
 from seg_perception.errors import DatasetError
 from training.datasets import Loader
-from training.datasets.frames import Streamed, frames_of, open_without, spread
+from training.datasets.frames import Shrunk, Streamed, frames_of, open_without, spread
 
 
 def test_frames_are_kept_where_they_fit_and_read_anew_where_not() -> None:
@@ -23,6 +23,19 @@ def test_frames_are_kept_where_they_fit_and_read_anew_where_not() -> None:
     assert isinstance(streamed, Streamed)
     assert [a.name for a in kept] == [a.name for a in streamed]
     assert frames_of(tiny_drive(0), "decode") == []
+
+
+def test_a_shrunk_dataset_has_smaller_pictures_and_the_same_names() -> None:
+    drive = tiny_drive(2)
+    small = Shrunk(drive, 2)
+    height, width = drive[0].labels.shape
+    sample = small[1]
+    assert (len(small), sample.name, small.drives) == (2, drive[1].name, drive.drives)
+    assert sample.labels.shape == (height // 2, width // 2)
+    blocks = drive[1].image.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(sample.image, blocks, atol=0.51)
+    corners = drive[1].labels.reshape(height // 2, 2, width // 2, 2)
+    assert (corners == sample.labels[:, None, :, None]).any(axis=(1, 3)).all()
 
 
 def test_streamed_frames_can_be_sliced() -> None:

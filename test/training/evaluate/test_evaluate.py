@@ -70,6 +70,15 @@ def test_a_checkpoint_answers_at_every_point_as_its_model(
     np.testing.assert_array_equal(found["code"], labels_of(last, sample.labels.shape))
 
 
+def test_a_model_of_shrunk_images_labels_whole_ones(checkpoint: Path, camvid: Path) -> None:
+    image = open_dataset("camvid", camvid, "val")[0].image
+    small = np.asarray(cv2.resize(image, (32, 24), interpolation=cv2.INTER_AREA), np.uint8)
+    found = open_model(checkpoint, (*SMALL, "data.shrink=2")).label(image)["code"]
+    expected = open_model(checkpoint, SMALL).label(small)["code"]
+    assert found.shape == image.shape[:2]
+    assert (found[::2, ::2] == expected).mean() > 0.7
+
+
 def test_a_row_is_scored_as_its_labels_are(bundle: Path, camvid: Path) -> None:
     data, opened = open_dataset("camvid", camvid, "val"), open_model(bundle)
     seen: list[str] = []
