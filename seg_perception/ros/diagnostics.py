@@ -18,6 +18,7 @@ One `DiagnosticStatus` named "<node>: perception". Its keys:
 | `evidence.<source>.reason` | why it was not used in the last answer; empty if it was |
 | `evidence.<source>.per_second` | messages that became evidence, per second |
 | `evidence.<source>.convert_ms` | milliseconds that takes, p50 over the last ones |
+| `evidence.<source>.skipped` | messages that no frame needed, and that were not looked at |
 | `faults.<cause>`, `faults.<cause>.last` | how often, and the last message, see `FAULTS` |
 """
 
@@ -75,6 +76,9 @@ RATE_WINDOW_S = 5.0
 """What happened in this last while makes up `frames.per_second` and its like."""
 RATE_LENGTH = 500
 
+NO_CAMERA_NEEDED = "not needed"
+"""`camera`, where the model takes no evidence."""
+
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -85,10 +89,12 @@ class Sensed:
     Attributes:
         per_second: how many.
         convert_ms: milliseconds each, p50.
+        skipped: messages that no frame needed.
     """
 
     per_second: float
     convert_ms: float
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,7 @@ class Snapshot:
         for source, sensed in self.sensed.items():
             values[f"evidence.{source}.per_second"] = f"{sensed.per_second:.2f}"
             values[f"evidence.{source}.convert_ms"] = f"{sensed.convert_ms:.3f}"
+            values[f"evidence.{source}.skipped"] = str(sensed.skipped)
         return values
 
 
@@ -195,6 +202,11 @@ class NodeReport:
     def state(self) -> str:
         """Lifecycle state of the node, e.g. "active"."""
         return self.values.get("state", "")
+
+    @property
+    def takes_evidence(self) -> bool:
+        """Whether the model takes evidence, so that the node listens to sensors."""
+        return self.values.get("camera") != NO_CAMERA_NEEDED
 
     def count(self, key: str) -> int:
         """A count, e.g. of "frames.dropped"; 0 if the node does not tell it."""
@@ -237,6 +249,7 @@ class Journal:
         self._answered: deque[float] = deque(maxlen=RATE_LENGTH)
         self._sensed: dict[str, deque[float]] = {}
         self._conversions = StageHistory()
+        self._skipped: Counter[str] = Counter()
         self._evidence: tuple[EvidenceReport, ...] = ()
         self._faults: Counter[str] = Counter()
         self._said: dict[str, str] = {}
@@ -269,6 +282,11 @@ class Journal:
             self._conversions.add({source: took_ms})
             moments = self._sensed.setdefault(source, deque(maxlen=RATE_LENGTH))
             moments.append(time.monotonic())
+
+    def skipped(self, source: str) -> None:
+        """A message of a source was not looked at."""
+        with self._lock:
+            self._skipped[source] += 1
 
     def lost(self, total: int) -> None:
         """The middleware has lost this many images so far."""
@@ -316,7 +334,7 @@ class Journal:
     def _sensed_so_far(self) -> dict[str, Sensed]:
         took = self._conversions.percentiles()
         return {
-            source: Sensed(_per_second(moments), took[source].p50_ms)
+            source: Sensed(_per_second(moments), took[source].p50_ms, self._skipped[source])
             for source, moments in self._sensed.items()
         }
 

@@ -4,86 +4,115 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from std_msgs.msg import Header
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evidence.record import Evidence
 from seg_perception.ros.messages import stamp_ns
-from seg_perception.ros.senses import (
-    CAMERA_INFO,
-    NEEDS_CAMERA,
-    NO_CAMERA,
-    ODOMETRY,
-    SOURCE_OF,
-    Senses,
-)
+from seg_perception.ros.senses import AT_ONCE, NEEDS_CAMERA, NO_CAMERA, SOURCE_OF, Senses
 
 SETTLE_S = 0.25
 """The longest a frame waits for messages that came before it and are being converted."""
+KEPT = 3
+"""Messages of each topic that wait, as they came, for a frame that needs them."""
+
+
+class Observer(Protocol):
+    """Who is told what becomes of messages; from any thread, and must not block."""
+
+    def on_fault(self, cause: str, message: str) -> None:
+        """A message cannot be used; the cause is its topic."""
+
+    def on_sensed(self, source: str, took_ms: float) -> None:
+        """A message became evidence of a source."""
+
+    def on_skipped(self, source: str) -> None:
+        """A message was not looked at, since no frame needed it."""
+
+    def on_settled(self, topic: str, header: Header) -> None:
+        """It is known what became of a message, or that it waits for the camera."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Post:
+    """A message that waits; `settled` once the observer knows of it."""
+
+    topic: str
+    message: Any
+    stamp: int
+    settled: bool = False
 
 
 class Intake:
-    """One thread that converts messages, the newest of each topic first come first served.
+    """One thread that converts messages, first come first served.
+
+    Between two frames a message is converted as it comes, so that the next frame need not wait for
+    it; of several of a topic, the newest. While a frame is being answered, messages wait as they
+    are: of the frames that come meanwhile only one will be answered, and of each topic only what is
+    nearest to that one is converted.
 
     Args:
         senses: what the messages are told to.
-        on_fault: told what cannot be used: topic and message.
-        on_sensed: told how long each conversion took: source and milliseconds.
+        observer: told what becomes of them.
     """
 
-    def __init__(
-        self,
-        senses: Senses,
-        on_fault: Callable[[str, str], None],
-        on_sensed: Callable[[str, float], None],
-    ) -> None:
-        self._senses, self._on_fault, self._on_sensed = senses, on_fault, on_sensed
+    def __init__(self, senses: Senses, observer: Observer) -> None:
+        self._senses, self._observer = senses, observer
         self._changed = threading.Condition()
-        self._waiting: dict[str, Any] = {}
-        self._in_work: dict[str, Any] = {}
-        self._done: Counter[str] = Counter()
+        self._waiting: list[_Post] = []
+        self._due: deque[_Post] = deque()
+        self._in_work: _Post | None = None
+        self._converted_ns: dict[str, int] = {}
+        self._n_frames = 0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
         self._thread.start()
 
     def post(self, topic: str, message: Any) -> None:
-        """Take a message, in place of any of the topic that is still waiting; returns at once."""
-        if topic in (CAMERA_INFO, ODOMETRY):
-            self._convert(topic, message)
+        """Take a message; returns at once."""
+        stamp = stamp_ns(message.header)
+        if topic in AT_ONCE:
+            self._convert(_Post(topic, message, stamp))
             with self._changed:
                 self._changed.notify_all()
-            return
-        if not self._senses.is_wanted(topic, stamp_ns(message.header)):
-            return
-        with self._changed:
-            overtaken = self._waiting.pop(topic, None)
-            self._waiting[topic] = message
-            self._changed.notify_all()
-            is_ready = self._is_ready(topic)
-        if overtaken is not None and not is_ready:
-            self._on_fault(topic, NO_CAMERA)
+        elif self._senses.is_wanted(topic, stamp):
+            with self._changed:
+                self._queue(topic, message, stamp)
+                self._changed.notify_all()
+        else:
+            self._observer.on_settled(topic, message.header)
 
     def add(self, evidence: Evidence) -> None:
         """See `Senses`."""
         self._senses.add(evidence)
 
     def nearest(self, stamp: int) -> tuple[Evidence, ...]:
-        """See `Senses`; what came before this call is taken in first."""
+        """See `Senses`; begins a frame, for which what came before this call is taken in first."""
         with self._changed:
-            pending = Counter([*filter(self._is_ready, self._waiting), *self._in_work])
-            goal = {topic: self._done[topic] + count for topic, count in pending.items()}
+            self._n_frames += 1
+            for topic in dict.fromkeys(post.topic for post in self._waiting):
+                if self._is_ready(topic):
+                    self._choose_nearest(topic, stamp)
+            self._changed.notify_all()
             self._changed.wait_for(
-                lambda: (
-                    self._closed or all(self._done[topic] >= count for topic, count in goal.items())
-                ),
-                SETTLE_S,
+                lambda: self._closed or not (self._due or self._in_work), SETTLE_S
             )
         return self._senses.nearest(stamp)
 
+    def frame_done(self) -> None:
+        """A frame that asked for the nearest was answered, or has failed."""
+        with self._changed:
+            self._n_frames = max(0, self._n_frames - 1)
+            self._changed.notify_all()
+
     def clear(self) -> None:
         """See `Senses`."""
+        with self._changed:
+            self._converted_ns.clear()
         self._senses.clear()
 
     def close(self) -> None:
@@ -93,40 +122,80 @@ class Intake:
             self._changed.notify_all()
         self._thread.join()
 
+    def _queue(self, topic: str, message: Any, stamp: int) -> None:
+        """Let a message wait, in place of the oldest of its topic if too many do."""
+        is_ready = self._is_ready(topic)
+        before = [post for post in self._waiting if post.topic == topic]
+        for overtaken in before[: max(0, len(before) + 1 - (KEPT if is_ready else 1))]:
+            self._skip(overtaken)
+            if not is_ready:
+                self._observer.on_fault(topic, NO_CAMERA)
+        self._waiting.append(_Post(topic, message, stamp, settled=not is_ready))
+        if not is_ready:
+            self._observer.on_settled(topic, message.header)
+
+    def _choose_nearest(self, topic: str, stamp: int) -> None:
+        """Put the message nearest to a moment into work, unless what is known is nearer."""
+        posts = [post for post in self._waiting if post.topic == topic]
+        best = min(posts, key=lambda post: abs(post.stamp - stamp))
+        known = self._converted_ns.get(topic)
+        if known is None or abs(best.stamp - stamp) <= abs(known - stamp):
+            self._choose(best)
+
+    def _choose(self, chosen: _Post) -> None:
+        """Put a message into work; older ones of its topic will not be needed any more."""
+        for post in [post for post in self._waiting if post.topic == chosen.topic]:
+            if post is chosen:
+                self._waiting.remove(post)
+            elif post.stamp <= chosen.stamp:
+                self._skip(post)
+        self._due.append(chosen)
+
+    def _skip(self, post: _Post) -> None:
+        self._waiting.remove(post)
+        self._observer.on_skipped(SOURCE_OF[post.topic])
+        if not post.settled:
+            self._observer.on_settled(post.topic, post.message.header)
+
     def _work(self) -> None:
-        while (topic := self._take_next()) is not None:
-            (message,) = self._in_work.values()
-            self._convert(topic, message)
+        while (post := self._take_next()) is not None:
+            self._convert(post)
             with self._changed:
-                self._in_work.clear()
-                self._done[topic] += 1
+                self._in_work = None
                 self._changed.notify_all()
 
-    def _take_next(self) -> str | None:
+    def _take_next(self) -> _Post | None:
         """Wait for a message and put it into work; None once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._next() is not None)
-            topic = self._next()
-            if self._closed or topic is None:
+            self._changed.wait_for(lambda: self._closed or self._has_work())
+            if self._closed:
                 return None
-            self._in_work[topic] = self._waiting.pop(topic)
-            return topic
+            self._in_work = self._due.popleft()
+            self._converted_ns[self._in_work.topic] = self._in_work.stamp
+            return self._in_work
 
-    def _next(self) -> str | None:
-        """The topic whose message has waited longest."""
-        return next(filter(self._is_ready, self._waiting), None)
+    def _has_work(self) -> bool:
+        """Whether something is due; between frames, what has waited longest becomes so."""
+        if not (self._due or self._n_frames):
+            longest = next((p for p in self._waiting if self._is_ready(p.topic)), None)
+            if longest is not None:
+                self._choose([p for p in self._waiting if p.topic == longest.topic][-1])
+        return bool(self._due)
 
     def _is_ready(self, topic: str) -> bool:
         return self._senses.has_camera or topic not in NEEDS_CAMERA
 
-    def _convert(self, topic: str, message: Any) -> None:
+    def _convert(self, post: _Post) -> None:
         started_s = time.perf_counter()
         try:
-            self._senses.take(topic, message)
+            self._senses.take(post.topic, post.message)
         except SegPerceptionError as error:
-            self._on_fault(topic, str(error))
+            self._observer.on_fault(post.topic, str(error))
         except Exception as error:  # no message may end the thread
-            self._on_fault(topic, f"{type(error).__name__}: {error}")
+            self._observer.on_fault(post.topic, f"{type(error).__name__}: {error}")
         else:
-            if topic in SOURCE_OF:
-                self._on_sensed(SOURCE_OF[topic], 1e3 * (time.perf_counter() - started_s))
+            if post.topic in SOURCE_OF:
+                took_ms = 1e3 * (time.perf_counter() - started_s)
+                self._observer.on_sensed(SOURCE_OF[post.topic], took_ms)
+        if not post.settled:
+            self._observer.on_settled(post.topic, post.message.header)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from seg_perception.ros.diagnostics import NodeReport, read_status
 from seg_perception.ros.messages import stamp_ns, to_label_map
+from seg_perception.ros.qos import LOSSLESS
 
 DEEP = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -59,25 +62,39 @@ class Listener:
         node: through which to listen.
         target: full name of the node that answers.
         wants_entropy: whether to keep the entropy map of the image of this stamp.
+        lossless: the node offers its answers reliably, see `NodeProcess`.
 
     Attributes:
         masks: by the stamp of the image, nanoseconds.
         entropies: likewise.
-        report: the node's last diagnostics, and when it came (`time.monotonic`).
+        report: the node's last diagnostics.
+        receipts: how many messages of each sensor topic the node has dealt with, see `Receipts`.
     """
 
     def __init__(
-        self, node: Node, target: str, wants_entropy: Callable[[int], bool] = lambda stamp: True
+        self,
+        node: Node,
+        target: str,
+        wants_entropy: Callable[[int], bool] = lambda stamp: True,
+        *,
+        lossless: bool = False,
     ) -> None:
         self.masks: dict[int, Mask] = {}
         self.entropies: dict[int, PackedMap] = {}
         self.report: NodeReport | None = None
+        self.receipts: Counter[str] = Counter()
         self._target, self._wants_entropy = target, wants_entropy
-        node.create_subscription(Image, f"{target}/mask", self._on_mask, DEEP)
-        node.create_subscription(Image, f"{target}/entropy", self._on_entropy, DEEP)
+        qos = LOSSLESS if lossless else DEEP
+        node.create_subscription(Image, f"{target}/mask", self._on_mask, qos)
+        node.create_subscription(Image, f"{target}/entropy", self._on_entropy, qos)
+        node.create_subscription(Header, f"{target}/received", self._on_receipt, LOSSLESS)
         # Confidence is published like the others, for a realistic load, but only entropy is shown.
         node.create_subscription(Image, f"{target}/confidence", lambda message: None, DEEP)
+        # The last, so that who is told of something here is heard on the others, too.
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _on_receipt(self, message: Header) -> None:
+        self.receipts[message.frame_id] += 1
 
     def _on_mask(self, message: Image, info: Any) -> None:
         labels = PackedMap.of(to_label_map(message))

@@ -19,9 +19,14 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from seg_perception.errors import ReplayError
+from seg_perception.ros.inputs import COMPRESSED, IMAGE
+from seg_perception.ros.qos import reliable
+from seg_perception.ros.senses import MESSAGE_TYPES
 from seg_perception.ros.share import share_path
 
 NODE_NAME = "segmentation"
+ANSWERS = ("mask", "entropy")
+"""The topics of the node that a replay listens to."""
 STOP_TIMEOUT_S = 15.0
 LOG_TAIL_LINES = 15
 # Above 101, Linux may have lent the ports to others.
@@ -38,12 +43,18 @@ class NodeProcess:
     Args:
         bundle: folder of the model bundle.
         parameters: further ROS parameters by name, as they would stand behind `-p NAME:=`.
+        lossless: what comes in, mask and entropy are reliable, so that nothing gets lost.
     """
 
-    def __init__(self, bundle: Path, parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, bundle: Path, parameters: Mapping[str, str] | None = None, *, lossless: bool = False
+    ) -> None:
         self.domain_id = random.SystemRandom().randint(1, HIGHEST_DOMAIN)
         self.namespace = f"/replay_{os.getpid()}_{random.SystemRandom().randrange(16**6):06x}"
         self._parameters = {"bundle": f'"{bundle.resolve()}"', **(parameters or {})}
+        if lossless:
+            inputs = [f"{self.namespace}/{topic}" for topic in (IMAGE, COMPRESSED, *MESSAGE_TYPES)]
+            self._parameters |= reliable(inputs, (f"{self.node_name}/{one}" for one in ANSWERS))
         self._profiles = share_path("config/fastdds_large_images.xml")
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._process: subprocess.Popen[bytes] | None = None

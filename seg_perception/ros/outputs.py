@@ -18,8 +18,35 @@ from seg_perception.overlay import hatch, outline, overlay
 from seg_perception.perceiver import Perception
 from seg_perception.ros.messages import LABEL_INFO_TYPE, from_array, label_info, to_jpeg
 from seg_perception.ros.parameters import Settings
-from seg_perception.ros.qos import LATCHED, OVERRIDABLE, PublisherEventCallbacks, sensor_data
+from seg_perception.ros.qos import (
+    LATCHED,
+    LOSSLESS,
+    OVERRIDABLE,
+    PublisherEventCallbacks,
+    sensor_data,
+)
 from seg_perception.timing import Stopwatch
+
+
+class Receipts:
+    """Tells on ~/received which sensor messages were dealt with: converted, refused or skipped.
+
+    The stamp is the message's, `frame_id` its topic. A replay waits for these, so that nothing it
+    sends gets lost or comes too late.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._publisher = node.create_lifecycle_publisher(Header, "~/received", LOSSLESS)
+
+    def send(self, topic: str, header: Header) -> None:
+        """Tell of a message with this header, if anybody listens."""
+        if self._publisher.get_subscription_count():
+            self._publisher.publish(Header(stamp=header.stamp, frame_id=topic))
+
+    def destroy(self) -> None:
+        """Take the topic back."""
+        self._node.destroy_lifecycle_publisher(self._publisher)
 
 
 class Outputs:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
@@ -21,6 +23,7 @@ from seg_perception.evaluation.drive import Transport
 from seg_perception.ros.diagnostics import ERROR
 from seg_perception.ros.listener import Listener, Mask, PackedMap
 from seg_perception.ros.node_process import NodeProcess
+from seg_perception.ros.qos import LOSSLESS
 
 MESSAGES = {
     "sensor_msgs/msg/Image": Image,
@@ -30,13 +33,6 @@ MESSAGES = {
     "nav_msgs/msg/Path": PathMessage,
     "nav_msgs/msg/Odometry": Odometry,
 }
-EVIDENCE_LEAD_S = 0.03
-"""Lock-step: DDS keeps no order between topics, so evidence gets this head start on its image."""
-SETTLE_S = 3.0
-"""Once the image is subscribed, the other topics' discovery messages are on their way; a model that
-takes no evidence never subscribes to them."""
-RESEND_S = 3.0
-"""Lock-step: after this long without an answer, a frame is sent again."""
 MAX_SILENCE = 3
 """Frames in a row without an answer after which lock-step gives up."""
 MAX_ENTROPIES = 128
@@ -50,7 +46,8 @@ class PlayOptions:
 
     Attributes:
         rate_hz: frames a second; None = by the bag's stamps if `paced`, else lock-step: each frame
-            waits for the answer to the one before.
+            waits for the answer to the one before, each message for the node's receipt of the one
+            before, and none gets lost.
         paced: send at the pace of the bag's stamps.
         sources: the evidence of the bag that the node gets; None = all there is.
         frames: only the first so many; None = all.
@@ -124,7 +121,7 @@ def play(
         BagError: the bag cannot be read.
     """
     parameters = {"diagnostics_period": str(DIAGNOSTICS_PERIOD_S), **options.parameters}
-    with NodeProcess(bundle, parameters) as process:
+    with NodeProcess(bundle, parameters, lossless=options.lock_step) as process:
         player = _Player(bag, process, options)
         try:
             player.wait_for_node()
@@ -144,7 +141,13 @@ class _Player:
         self._executor.add_node(self._node)
         self._sent_ns: dict[int, int] = {}
         self._shown: set[int] = set()
-        self._listener = Listener(self._node, process.node_name, self._shown.__contains__)
+        self._given: Counter[str] = Counter()
+        self._listener = Listener(
+            self._node,
+            process.node_name,
+            self._shown.__contains__,
+            lossless=options.lock_step,
+        )
         self._publishers = {
             topic: self._publisher(topic, role)
             for topic, role in bag.topics.roles.items()
@@ -164,11 +167,12 @@ class _Player:
             ReplayError: it dies, says that it cannot start, or time is up.
         """
         images = self._publishers[self._bag.topics.image]
-        mask = f"{self._process.node_name}/mask"
 
         def ready() -> bool:
             self._check_start()
-            return bool(images.get_subscription_count() and self._node.count_publishers(mask))
+            report = self._listener.report
+            is_active = report is not None and report.state == "active"
+            return is_active and images.get_subscription_count() > 0
 
         if not self._spin_until(ready, self._options.start_timeout_s):
             said = "" if self._listener.report is None else f" ({self._listener.report.message})"
@@ -177,8 +181,11 @@ class _Player:
                 f"{self._options.start_timeout_s:g} s{said}; give it more with --timeout, or see "
                 f"its log:\n{self._process.log_tail()}"
             )
-        others = self._publishers.values()
-        self._spin_until(lambda: all(p.get_subscription_count() for p in others), SETTLE_S)
+        if self._listener.report is not None and not self._listener.report.takes_evidence:
+            self._publishers = {self._bag.topics.image: images}
+        for publisher in self._publishers.values():
+            heard = publisher.get_subscription_count
+            self._wait_for(heard, f"did not listen to {publisher.topic_name}")
 
     def play(self, progress: Callable[[int, int], None]) -> PlayLog:
         """Send the frames and gather the answers.
@@ -195,11 +202,11 @@ class _Player:
             self._spin_until(lambda: False, self._turn_s(i, frame) - (time.monotonic() - start_s))
             self._send(frame)
             if self._options.lock_step:
-                silence = 0 if self._insist_on_answer(frame) else silence + 1
+                silence = 0 if self._wait_for_answer(frame.stamp_ns) else silence + 1
                 self._check_silence(silence)
             progress(i + 1, self._total)
         # The newest frame is never dropped, so that its answer ends the drive.
-        self._wait_for_answer(max(self._sent_ns), self._options.answer_timeout_s)
+        self._wait_for_answer(max(self._sent_ns))
         self._wait_for_last_words()
         return self._log()
 
@@ -213,25 +220,39 @@ class _Player:
 
     def _send(self, frame: BagFrame) -> None:
         """Publish what belongs to a frame, then the frame."""
-        wanted = [message for message in frame.before if message.topic in self._publishers]
-        for message in wanted:
-            self._publishers[message.topic].publish(message.data)
-        if wanted and self._options.lock_step:
-            self._spin_until(lambda: False, EVIDENCE_LEAD_S)
+        for message in frame.before:
+            if message.topic in self._publishers:
+                self._publishers[message.topic].publish(message.data)
+                if self._options.lock_step:
+                    self._wait_for_receipt(node_topic(message.role))
         self._sent_ns[frame.stamp_ns] = time.time_ns()
         self._publishers[frame.image.topic].publish(frame.image.data)
 
-    def _insist_on_answer(self, frame: BagFrame) -> bool:
-        """Wait for the answer to a frame; DDS may lose a message, so send it again if need be."""
-        deadline = time.monotonic() + self._options.answer_timeout_s
-        while (remaining_s := deadline - time.monotonic()) > 0:
-            if self._wait_for_answer(frame.stamp_ns, min(RESEND_S, remaining_s)):
-                return True
-            self._send(frame)
-        return False
+    def _wait_for_receipt(self, topic: str) -> None:
+        """Wait until the node has dealt with all messages of a topic, one more than before."""
+        self._given[topic] += 1
+        given = self._given[topic]
+        self._wait_for(
+            lambda: self._listener.receipts[topic] >= given,
+            f"did not say what became of message {given} on {topic}",
+        )
 
-    def _wait_for_answer(self, stamp_ns: int, timeout_s: float) -> bool:
-        return self._spin_until(lambda: stamp_ns in self._listener.masks, timeout_s)
+    def _wait_for_answer(self, stamp_ns: int) -> bool:
+        return self._spin_until(
+            lambda: stamp_ns in self._listener.masks, self._options.answer_timeout_s
+        )
+
+    def _wait_for(self, done: Callable[[], Any], complaint: str) -> None:
+        """Wait for something that must come.
+
+        Raises:
+            ReplayError: it does not.
+        """
+        timeout_s = self._options.answer_timeout_s
+        if not self._spin_until(lambda: bool(done()), timeout_s):
+            raise ReplayError(
+                f"the node {complaint} within {timeout_s:g} s; its log:\n{self._process.log_tail()}"
+            )
 
     def _wait_for_last_words(self) -> None:
         """Wait for diagnostics that count all frames, and for the last entropy map."""
@@ -276,7 +297,8 @@ class _Player:
         name = node_topic(role)
         if msgtype == COMPRESSED_TYPE:
             name += "/compressed"
-        return self._node.create_publisher(MESSAGES[msgtype], name, qos_profile_sensor_data)
+        qos = LOSSLESS if self._options.lock_step else qos_profile_sensor_data
+        return self._node.create_publisher(MESSAGES[msgtype], name, qos)
 
     def _log(self) -> PlayLog:
         masks = {s: mask for s, mask in self._listener.masks.items() if s in self._sent_ns}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -12,9 +14,11 @@ except ImportError:  # Humble
 
 __all__ = [
     "LATCHED",
+    "LOSSLESS",
     "OVERRIDABLE",
     "PublisherEventCallbacks",
     "SubscriptionEventCallbacks",
+    "reliable",
     "sensor_data",
 ]
 
@@ -23,6 +27,8 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+LOSSLESS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+"""For a replay that waits for each message to arrive; see `reliable`."""
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 """Lets users set `qos_overrides.<topic>.publisher` or `.subscription`."""
 
@@ -30,3 +36,13 @@ OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 def sensor_data(depth: int) -> QoSProfile:
     """Best effort and volatile; made anew for each topic, since overrides are written into it."""
     return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def reliable(subscribed: Iterable[str], published: Iterable[str]) -> dict[str, str]:
+    """Parameters, as behind `-p NAME:=`, that make topics of a node (full names) reliable."""
+    ends = {"subscription": subscribed, "publisher": published}
+    return {
+        f"qos_overrides.{topic}.{end}.reliability": "reliable"
+        for end, topics in ends.items()
+        for topic in topics
+    }

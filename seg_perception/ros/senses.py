@@ -67,6 +67,9 @@ SOURCE_OF = {
 }
 """The source of evidence that a topic belongs to."""
 
+AT_ONCE = frozenset({CAMERA_INFO, ODOMETRY})
+"""Topics whose messages are small, and each of which counts."""
+
 NEEDS_CAMERA = frozenset({LANE_LEFT, LANE_RIGHT, DEPTH, POINTS})
 """Topics whose messages say nothing before there was a camera_info."""
 
@@ -84,8 +87,8 @@ PLANE_POINTS = 16_000
 class Senses:
     """Remembers camera, odometry and the evidence of every source.
 
-    `take` must not be called by two threads at once, but for camera_info and odometry; `nearest`
-    may be called from any thread meanwhile.
+    `take` must not be called by two threads at once, but for the topics `AT_ONCE`; `nearest` may be
+    called from any thread meanwhile.
 
     Args:
         manifest: of the model.

@@ -6,15 +6,16 @@ import time
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Header
 
 from seg_perception.errors import SegPerceptionError
 from seg_perception.evidence.gate import SourceGate
 from seg_perception.perceiver import Counters, Frame, Perceiver, Perception
-from seg_perception.ros.diagnostics import Journal
+from seg_perception.ros.diagnostics import NO_CAMERA_NEEDED, Journal
 from seg_perception.ros.frames import Frames
 from seg_perception.ros.inputs import Inputs, Received
 from seg_perception.ros.intake import Intake
-from seg_perception.ros.outputs import Outputs
+from seg_perception.ros.outputs import Outputs, Receipts
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.refiner_parameters import RefinerParameters
 from seg_perception.ros.senses import make_senses
@@ -59,6 +60,7 @@ class Session:
         self._senses = make_senses(self.runner.bundle.manifest, self._frames, settings)
         self._intake: Intake | None = None
         self._gate = SourceGate()
+        self._receipts = None if self._senses is None else Receipts(node)
         self._outputs = Outputs(node, self.runner.bundle.manifest.classes, self.on_fault)
         self._new_evidence: set[str] = set()
         self._clock_jumps = 0
@@ -72,7 +74,7 @@ class Session:
     @property
     def camera(self) -> str:
         """What is known of the camera, in words."""
-        return "not needed" if self._senses is None else self._senses.camera_text
+        return NO_CAMERA_NEEDED if self._senses is None else self._senses.camera_text
 
     def apply(self, settings: Settings) -> None:
         """Take over what may change at run time."""
@@ -90,7 +92,7 @@ class Session:
         """Answer images from now on; return the full names of their topics."""
         self.journal.restart()
         if self._senses is not None:
-            self._intake = Intake(self._senses, self.on_fault, self._on_sensed)
+            self._intake = Intake(self._senses, self)
             self._perceiver.supply = self._intake
             # Told now, not only with the first message.
             for source, reason in self._senses.mute_sources().items():
@@ -114,6 +116,8 @@ class Session:
         self.stop()
         self._refiners.destroy()
         self._outputs.destroy()
+        if self._receipts is not None:
+            self._receipts.destroy()
         self._frames.destroy()
         self.runner.close()
 
@@ -137,13 +141,24 @@ class Session:
         self.journal.lost(total)
         self.on_fault("image_lost", LOST_ADVICE)
 
-    def _on_sensed(self, source: str, took_ms: float) -> None:
+    def on_sensed(self, source: str, took_ms: float) -> None:
+        """See `Observer`."""
         self._new_evidence.add(source)
         self.journal.sensed(source, took_ms)
+
+    def on_skipped(self, source: str) -> None:
+        """See `Observer`."""
+        self.journal.skipped(source)
+
+    def on_settled(self, topic: str, header: Header) -> None:
+        """See `Observer`."""
+        if self._receipts is not None:
+            self._receipts.send(topic, header)
 
     def _on_error(self, error: Exception) -> None:
         known = isinstance(error, SegPerceptionError)
         self.on_fault("inference", str(error) if known else f"{type(error).__name__}: {error}")
+        self._frame_done()
 
     def _on_perception(self, perception: Perception) -> None:
         received: Received = perception.frame.header
@@ -158,6 +173,12 @@ class Session:
             timings["stamp_to_publish"] = since_stamp_ms
         self.journal.answered(timings, perception.evidence)
         self._look_for_faults(perception)
+        self._frame_done()
+
+    def _frame_done(self) -> None:
+        intake = self._intake
+        if intake is not None:
+            intake.frame_done()
 
     def _look_for_faults(self, perception: Perception) -> None:
         for report in perception.evidence:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import sensor_messages as say
 from ros_client import wait_for
+from std_msgs.msg import Header
 from tiny_scene import HEIGHT_M, PITCH_RAD
 
 from seg_perception.ros.frames import Frames
 from seg_perception.ros.intake import Intake
 from seg_perception.ros.parameters import MountSettings, Settings
-from seg_perception.ros.senses import CAMERA_INFO, DEPTH, LABELS, ODOMETRY, Senses
+from seg_perception.ros.senses import CAMERA_INFO, DEPTH, LABELS, LANE_MASK, ODOMETRY, Senses
 from seg_perception.runtime.bundle import load_bundle
 
 S = 10**9
@@ -52,6 +53,20 @@ class Told:
     def __init__(self) -> None:
         self.faults: list[tuple[str, str]] = []
         self.sensed: list[str] = []
+        self.skipped: list[str] = []
+        self.settled: list[tuple[str, int]] = []
+
+    def on_fault(self, cause: str, message: str) -> None:
+        self.faults.append((cause, message))
+
+    def on_sensed(self, source: str, took_ms: float) -> None:
+        self.sensed.append(source)
+
+    def on_skipped(self, source: str) -> None:
+        self.skipped.append(source)
+
+    def on_settled(self, topic: str, header: Header) -> None:
+        self.settled.append((topic, header.stamp.sec))
 
 
 @pytest.fixture
@@ -61,11 +76,7 @@ def told() -> Told:
 
 @pytest.fixture
 def intake(senses: SlowSenses, told: Told) -> Iterator[Intake]:
-    intake = Intake(
-        senses,
-        lambda topic, said: told.faults.append((topic, said)),
-        lambda source, took_ms: told.sensed.append(source),
-    )
+    intake = Intake(senses, told)
     yield intake
     senses.go.set()
     intake.close()
@@ -76,7 +87,7 @@ def labels(stamp_s: int, value: int = 3) -> Any:
 
 
 def test_posting_never_waits_and_the_newest_of_a_topic_wins(
-    intake: Intake, senses: SlowSenses
+    intake: Intake, senses: SlowSenses, told: Told
 ) -> None:
     intake.post(LABELS, labels(1))
     assert senses.started.wait(PATIENCE_S)
@@ -84,6 +95,50 @@ def test_posting_never_waits_and_the_newest_of_a_topic_wins(
         intake.post(LABELS, labels(stamp))  # returns, though nothing can be taken yet
     senses.go.set()
     assert wait_for(lambda: senses.taken == [1, 4], PATIENCE_S)
+    assert told.skipped == ["labels", "labels"]
+    assert wait_for(lambda: len(told.settled) == 4, PATIENCE_S)
+    assert sorted(told.settled) == [(LABELS, stamp) for stamp in (1, 2, 3, 4)]
+
+
+def test_while_a_frame_is_answered_only_what_the_next_needs_is_converted(
+    intake: Intake, senses: SlowSenses, told: Told
+) -> None:
+    senses.go.set()
+    intake.nearest(S)
+    for stamp in (1, 2, 3, 4, 5):  # more than there is room for
+        intake.post(LABELS, labels(stamp))
+    intake.post(LANE_MASK, labels(3, value=1))
+    assert senses.taken == []
+    found = {evidence.source: evidence.stamp_ns for evidence in intake.nearest(4 * S)}
+    assert found == {"labels": 4 * S, "lane_mask": 3 * S}
+    assert sorted(senses.taken) == [3, 4]
+    assert told.skipped == ["labels"] * 3, "the fifth may be needed by a later frame"
+
+
+def test_what_waits_is_converted_once_the_frame_is_done(intake: Intake, senses: SlowSenses) -> None:
+    senses.go.set()
+    intake.nearest(S)
+    intake.nearest(S)  # two frames in flight
+    for stamp in (2, 3):
+        intake.post(LABELS, labels(stamp))
+    intake.frame_done()
+    assert senses.taken == []
+    intake.frame_done()
+    assert wait_for(lambda: senses.taken == [3], PATIENCE_S)
+
+
+def test_what_is_known_already_is_not_replaced_by_what_is_further_away(
+    intake: Intake, senses: SlowSenses
+) -> None:
+    senses.go.set()
+    intake.post(LABELS, labels(2))
+    intake.nearest(2 * S)
+    intake.post(LABELS, labels(9))
+    (evidence,) = intake.nearest(3 * S)
+    assert evidence.stamp_ns == 2 * S
+    (evidence,) = intake.nearest(8 * S)
+    assert evidence.stamp_ns == 9 * S
+    assert senses.taken == [2, 9]
 
 
 def test_a_frame_waits_for_what_came_before_it(intake: Intake, senses: SlowSenses) -> None:
@@ -92,6 +147,7 @@ def test_a_frame_waits_for_what_came_before_it(intake: Intake, senses: SlowSense
         intake.post(LABELS, labels(stamp))
         (evidence,) = intake.nearest(stamp * S)
         assert evidence.stamp_ns == stamp * S
+        intake.frame_done()
 
 
 def test_a_frame_does_not_wait_for_ever(intake: Intake, senses: SlowSenses) -> None:

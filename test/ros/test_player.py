@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tiny_drives import TinyDrive, tiny_drive, tiny_sample
+from tiny_drives import TinyDrive, tiny_drive, tiny_sample, with_lanes
+from tiny_scene import HEIGHT_M, PITCH_RAD, street_depth
 
+from seg_perception.datasets.sample import Camera, Sample
 from seg_perception.errors import ReplayError
-from seg_perception.evaluation.bag import Bag
+from seg_perception.evaluation.bag import SOURCES, Bag
 from seg_perception.evaluation.compare import Comparer
 from seg_perception.evaluation.drive import ReplayFrame
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
@@ -29,6 +31,8 @@ pytestmark = pytest.mark.ros
 
 N_FRAMES = 5
 DRIVE = tiny_drive(N_FRAMES)
+LARGE_CAMERA = Camera(2048, 1024, 1280.0, 853.0, 1023.5, 511.5, HEIGHT_M, PITCH_RAD)
+LARGE_DEPTH = street_depth(LARGE_CAMERA.pinhole)
 PLAIN = {"threads": "1", "evidence_gate": "false"}
 """A node whose answers to a frame do not depend on those before."""
 
@@ -82,6 +86,28 @@ def test_every_frame_is_answered_with_its_own_evidence(
         assert_same_maps(frame.answer.labels, corrected)
         assert frame.answer.entropy is not None
         assert frame.answer.entropy.shape == frame.image.shape[:2]
+
+
+class Everything(TinyDrive):
+    """Every frame with all that sensors know, as large as real sensors' messages."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = with_lanes(tiny_sample(index, 1024, 2048))
+        return replace(sample, pose=(0.1 * index, 0, 0), camera=LARGE_CAMERA, depth=LARGE_DEPTH)
+
+
+def test_nothing_that_is_sent_gets_lost_or_comes_too_late(tmp_path: Path, bundle: Path) -> None:
+    n_frames = 4
+    drive_of_all = Everything(tiny_drive(n_frames).samples)
+    make_bag(drive_of_all, tmp_path / "bag", BagOptions(evidence=SOURCES))
+    log, frames = drive(tmp_path / "bag", bundle)
+    assert log.transport.answered == n_frames
+    for frame in frames:
+        assert sorted(evidence.source for evidence in frame.evidence) == sorted(SOURCES)
+    assert log.transport.node["evidence.used"] == n_frames * len(SOURCES)
+    assert log.transport.node["frames.received"] == n_frames, "none was sent twice"
+    skipped = {key: n for key, n in log.transport.node.items() if key.endswith(".skipped")}
+    assert skipped == {f"evidence.{source}.skipped": 0 for source in SOURCES}
 
 
 def test_latencies_of_every_stage_are_reported(
