@@ -33,6 +33,11 @@ ARGUMENTS = (
         description="Topic of the vehicle's motion (Odometry), to move evidence to the frame.",
     ),
     DeclareLaunchArgument(
+        "transforms",
+        default_value="transforms",
+        description="Topic of single transforms (TransformStamped), beside /tf and /tf_static.",
+    ),
+    DeclareLaunchArgument(
         "evidence_labels",
         default_value="evidence/labels",
         description="Topic of class ids that are known (mono8, 255 = unknown).",
@@ -114,6 +119,7 @@ def start_node(context: LaunchContext) -> list[Node]:
                 ("image/compressed", LaunchConfiguration("image_compressed")),
                 ("camera_info", LaunchConfiguration("camera_info")),
                 ("odometry", LaunchConfiguration("odometry")),
+                ("transforms", LaunchConfiguration("transforms")),
                 ("evidence/labels", LaunchConfiguration("evidence_labels")),
                 ("evidence/lane_mask", LaunchConfiguration("evidence_lane_mask")),
                 ("evidence/lane_left", LaunchConfiguration("evidence_lane_left")),

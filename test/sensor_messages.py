@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, Quaternion, TransformStamped, Vector3
 from nav_msgs.msg import Odometry, Path
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from tiny_scene import CAMERA, POSE, street_depth
 
+from seg_perception.evidence.geometry import Pose
+from seg_perception.evidence.transforms import quaternion_of
 from seg_perception.ros.messages import from_array
 
 FRONT = "front_optical"
@@ -75,6 +77,16 @@ def path(points: Sequence[tuple[float, float, float]], stamp: int, frame: str) -
         pose = PoseStamped()
         pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = x, y, z
         message.poses.append(pose)
+    return message
+
+
+def transform(parent: str, child: str, pose: Pose, stamp: int = 0) -> TransformStamped:
+    """Where a frame lies in its parent; always, with a stamp of 0."""
+    message = TransformStamped(header=header(stamp, parent), child_frame_id=child)
+    x, y, z = pose.translation.tolist()
+    message.transform.translation = Vector3(x=x, y=y, z=z)
+    w, x, y, z = quaternion_of(pose.rotation).tolist()
+    message.transform.rotation = Quaternion(w=w, x=x, y=y, z=z)
     return message
 
 

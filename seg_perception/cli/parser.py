@@ -142,9 +142,9 @@ def _add_make_bag(commands: Any) -> None:
         commands,
         "make-bag",
         "write a dataset as a recorded drive (rosbag2)",
-        "topics: image or image/compressed, camera_info, truth/labels, odometry, evidence/*; of\n"
-        "the last two, what the dataset tells enough for. They are the node's own, so that\n"
-        f"`ros2 bag play` drives it without remapping.\n\n{FAULTS_HELP}\n{KINDS_HELP}",
+        "topics: image or image/compressed, camera_info, truth/labels, tf_static, odometry,\n"
+        "evidence/*; of the last three, what the dataset tells enough for. They are the node's\n"
+        f"own, so that `ros2 bag play` drives it without remapping.\n\n{FAULTS_HELP}\n{KINDS_HELP}",
     )
     _add_dataset_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bag to write")

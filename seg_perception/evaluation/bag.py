@@ -25,6 +25,8 @@ COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 PATH_TYPE = "nav_msgs/msg/Path"
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
+TRANSFORM_TYPE = "geometry_msgs/msg/TransformStamped"
+TF_TYPE = "tf2_msgs/msg/TFMessage"
 POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
 IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
 
@@ -33,6 +35,8 @@ IMAGE_TOPIC = "/image"
 COMPRESSED_TOPIC = "/image/compressed"
 CAMERA_INFO_TOPIC = "/camera_info"
 ODOMETRY_TOPIC = "/odometry"
+TF_TOPIC = "/tf"
+TF_STATIC_TOPIC = "/tf_static"
 TRUTH_TOPIC = "/truth/labels"
 EVIDENCE_TOPIC = "/evidence/"
 TOPICS_OF = {
@@ -50,6 +54,14 @@ NAMEABLE = ("camera_info", "odometry", "truth", *EVIDENCE_NAMES)
 
 COLOUR_ENCODINGS = ("rgb", "bgr", "mono8", "mono16", "8UC3", "bayer", "yuv", "uyvy", "yuyv", "nv")
 REORDER_WINDOW_NS = 500_000_000  # how much later than its frame a message may have been recorded
+TRANSFORMS = "transforms"
+_USUAL_ENDS = (
+    ("truth", TRUTH_TOPIC),
+    ("odometry", ODOMETRY_TOPIC),
+    (TRANSFORMS, TF_TOPIC),
+    (TRANSFORMS, TF_STATIC_TOPIC),
+)
+"""How the names of other topics end, by their role."""
 HOW_TO_MAKE = "`seg-perception make-bag --help` shows how to make one"
 
 TYPESTORE = get_typestore(Stores.LATEST)
@@ -60,8 +72,8 @@ class BagMessage:
     """One recorded message, still serialised (CDR).
 
     Attributes:
-        role: "image", "camera_info", "odometry", "truth", or the name of an evidence input
-            ("lane_mask").
+        role: "image", "camera_info", "odometry", "transforms", "truth", or the name of an evidence
+            input ("lane_mask").
         topic: where it was recorded.
         msgtype: such as "sensor_msgs/msg/Image".
         stamp_ns: its header's stamp, or the time of recording where that is unset.
@@ -80,8 +92,8 @@ class BagFrame:
     """An image, its truth where the bag has it, and what was published since the previous image.
 
     Attributes:
-        before: camera info, odometry and evidence in the order of their stamps, evidence of the
-            image's own stamp included.
+        before: camera info, odometry, transforms and evidence in the order of their stamps,
+            evidence of the image's own stamp included.
     """
 
     image: BagMessage
@@ -100,7 +112,7 @@ class BagTopics:
 
     Attributes:
         roles: role by topic, see `BagMessage.role`.
-        types: message type by topic.
+        types: message type by topic; what TF bundles is told transform by transform.
     """
 
     roles: Mapping[str, str]
@@ -148,7 +160,11 @@ class Bag:
         try:
             image = _find_image(self._reader, self.image_topic, self.path)
             roles = _roles(self._reader, image, self.named, self.path)
-            types = {c.topic: c.msgtype for c in self._reader.connections if c.topic in roles}
+            types = {
+                c.topic: TRANSFORM_TYPE if roles[c.topic] == TRANSFORMS else c.msgtype
+                for c in self._reader.connections
+                if c.topic in roles
+            }
             self.topics = BagTopics(roles, types)
             self.n_frames = self._reader.topics[image].msgcount
         except BaseException:
@@ -186,13 +202,14 @@ class Bag:
         """Time of recording in nanoseconds, and message."""
         roles = self.topics.roles
         wanted = [c for c in self._reader.connections if c.topic in roles]
-        for connection, time_ns, data in _guarded(self._reader, wanted, self.path):
+        for connection, time_ns, recorded in _guarded(self._reader, wanted, self.path):
             topic = connection.topic
-            stamp_ns = _header_stamp_ns(data) or time_ns
-            yield (
-                time_ns,
-                BagMessage(roles[topic], topic, connection.msgtype, stamp_ns, bytes(data)),
-            )
+            for data in _unbundled(recorded, connection):
+                stamp_ns = _header_stamp_ns(data) or time_ns
+                yield (
+                    time_ns,
+                    BagMessage(roles[topic], topic, self.topics.types[topic], stamp_ns, data),
+                )
 
 
 def node_topic(role: str) -> str:
@@ -298,17 +315,33 @@ def _roles(reader: Reader, image: str, named: Mapping[str, str], path: Path) -> 
         roles[camera + CAMERA_INFO_TOPIC] = "camera_info"
     for topic in reader.topics:
         usual = _role_of(topic)
-        if usual is not None and usual not in roles.values():
+        if usual == TRANSFORMS:  # there are two such topics
+            fits = reader.topics[topic].msgtype == TF_TYPE
+        else:
+            fits = usual not in roles.values()
+        if usual is not None and fits:
             roles[topic] = usual
     return {topic: role for topic, role in roles.items() if topic in reader.topics}
 
 
 def _role_of(topic: str) -> str | None:
     """The role that a topic's name gives it, whatever namespace it was recorded in."""
-    for role, usual in (("truth", TRUTH_TOPIC), ("odometry", ODOMETRY_TOPIC)):
+    for role, usual in _USUAL_ENDS:
         if topic.endswith(usual):
             return role
     return next((name for name in EVIDENCE_NAMES if topic.endswith(EVIDENCE_TOPIC + name)), None)
+
+
+def _unbundled(data: bytes, connection: Connection) -> Iterator[bytes]:
+    """A serialised message; of TF, its transforms, without a stamp where they always hold."""
+    if connection.msgtype != TF_TYPE:
+        yield bytes(data)
+        return
+    message: Any = TYPESTORE.deserialize_cdr(data, TF_TYPE)
+    for transform in message.transforms:
+        if connection.topic.endswith(TF_STATIC_TOPIC):
+            transform.header.stamp.sec = transform.header.stamp.nanosec = 0
+        yield bytes(TYPESTORE.serialize_cdr(transform, TRANSFORM_TYPE))
 
 
 def _header_stamp_ns(data: bytes) -> int:

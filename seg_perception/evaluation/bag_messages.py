@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -17,8 +18,12 @@ from seg_perception.evaluation.bag import (
     ODOMETRY_TYPE,
     PATH_TYPE,
     POINTS_TYPE,
+    TF_TYPE,
+    TRANSFORM_TYPE,
     TYPESTORE,
 )
+from seg_perception.evidence.geometry import Pose
+from seg_perception.evidence.transforms import quaternion_of
 
 JPEG_QUALITY = 95
 POINT_FIELDS = ("x", "y", "z", "intensity")
@@ -80,6 +85,12 @@ def points(header: Any, cloud: NDArray[np.float32]) -> Any:
     return T[POINTS_TYPE](header, 1, len(cloud), fields, False, step, data.nbytes, data, True)
 
 
+def tf(header: Any, places: Mapping[str, Pose]) -> Any:
+    """Where frames lie in the header's: the pose from each into it, by name."""
+    stamped = T[TRANSFORM_TYPE]
+    return T[TF_TYPE]([stamped(header, name, _transform(pose)) for name, pose in places.items()])
+
+
 def odometry(header: Any, frame_id: str, pose: tuple[float, float, float]) -> Any:
     """Where the frame `frame_id` is in the header's: x and y in metres, yaw in radians."""
     x, y, yaw = pose
@@ -92,6 +103,13 @@ def odometry(header: Any, frame_id: str, pose: tuple[float, float, float]) -> An
         T["geometry_msgs/msg/PoseWithCovariance"](_pose(x, y, 0.0, yaw), unknown),
         T["geometry_msgs/msg/TwistWithCovariance"](still, unknown),
     )
+
+
+def _transform(pose: Pose) -> Any:
+    vector = T["geometry_msgs/msg/Vector3"](*pose.translation.tolist())
+    w, *xyz = quaternion_of(pose.rotation).tolist()
+    turned = T["geometry_msgs/msg/Quaternion"](*xyz, w)
+    return T["geometry_msgs/msg/Transform"](vector, turned)
 
 
 def _pose(x: float, y: float, z: float, yaw: float) -> Any:

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
 
-from seg_perception.datasets import Dataset, Sample
+from seg_perception.datasets import Camera, Dataset, Sample
 from seg_perception.errors import BagError, ConfigError
 from seg_perception.evaluation import bag_messages
 from seg_perception.evaluation.bag import (
@@ -24,16 +32,36 @@ from seg_perception.evaluation.bag import (
     IMAGE_TOPIC,
     ODOMETRY_TOPIC,
     SOURCES,
+    TF_STATIC_TOPIC,
     TRUTH_TOPIC,
     TYPESTORE,
 )
 from seg_perception.evaluation.sensor_faults import Fault, FaultySensors
 from seg_perception.evaluation.sensors import KnownLabels, Reading, readings
+from seg_perception.evidence.geometry import Pose
+from seg_perception.evidence.transforms import STAY
 
 BAG_VERSION: Literal[8] = 8  # the newest that Humble and Iron can still read
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+FOREVER = QosTime(2147483647, 4294967295)
+LATCHED = Qos(
+    QosHistory.KEEP_LAST,
+    1,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    deadline=FOREVER,
+    lifespan=FOREVER,
+    liveliness=QosLiveliness.AUTOMATIC,
+    liveliness_lease_duration=FOREVER,
+    avoid_ros_namespace_conventions=False,
+)
+"""As /tf_static is recorded, so that `ros2 bag play` offers it to who comes late."""
 DRIVE_GAP_NS = 1_000_000_000  # between drives, and before the first: a stamp of 0 means "unset"
-CAMERA_FRAME, VEHICLE_FRAME, ODOMETRY_FRAME = "camera", "base_link", "odom"
+CAMERA_FRAME, LIDAR_FRAME, VEHICLE_FRAME, ODOMETRY_FRAME = "camera", "lidar", "base_link", "odom"
+LIDAR = Pose(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0, 0, 1.9]))
+"""On the roof, its x axis to the left: from its frame into the vehicle's."""
+FRAMES = {"points": LIDAR_FRAME, "lane_left": VEHICLE_FRAME, "lane_right": VEHICLE_FRAME}
+"""In which frame a reading is said; the others in the camera's."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +114,9 @@ def make_bag(
 ) -> dict[str, int]:
     """Write every sample of a dataset as the messages of one frame.
 
-    `image` (or `image/compressed`), `camera_info`, `truth/labels`, the evidence asked for, and
-    `odometry`, as far as the samples have what these need.
+    `image` (or `image/compressed`), `camera_info`, `truth/labels`, the evidence asked for,
+    `odometry` and, whenever the camera sits otherwise than before, `tf_static`, as far as the
+    samples have what these need.
 
     Args:
         dataset: the drives.
@@ -107,7 +136,13 @@ def make_bag(
     writer = _TopicWriter(Writer(out, version=BAG_VERSION, storage_plugin=storage))
     try:
         with writer.bag:
+            mounted: Camera | None = None
             for i, (sample, stamp_ns, said) in enumerate(_sensed(dataset, options)):
+                if sample.camera is not None and sample.camera != mounted:
+                    mounted = sample.camera
+                    in_vehicle = bag_messages.header(stamp_ns, VEHICLE_FRAME)
+                    tf = bag_messages.tf(in_vehicle, _places(mounted))
+                    writer.write(TF_STATIC_TOPIC, stamp_ns, tf)
                 for topic, message in _messages(sample, stamp_ns, said, options.compressed):
                     writer.write(topic, stamp_ns, message)
                 progress(i + 1, len(dataset))
@@ -130,7 +165,10 @@ class _TopicWriter:
     def write(self, topic: str, stamp_ns: int, message: Any) -> None:
         msgtype = message.__msgtype__
         if topic not in self._connections:
-            self._connections[topic] = self.bag.add_connection(topic, msgtype, typestore=TYPESTORE)
+            offered = (LATCHED,) if topic == TF_STATIC_TOPIC else ()
+            self._connections[topic] = self.bag.add_connection(
+                topic, msgtype, typestore=TYPESTORE, offered_qos_profiles=offered
+            )
         data = TYPESTORE.serialize_cdr(message, msgtype)
         self.bag.write(self._connections[topic], stamp_ns, data)
         self.counts[topic] += 1
@@ -188,18 +226,33 @@ def _messages(
     sample: Sample, stamp_ns: int, said: Mapping[str, Reading], compressed: bool
 ) -> Iterator[tuple[str, Any]]:
     """Topic and message of everything known about one frame, the image last."""
-    header = bag_messages.header(stamp_ns, CAMERA_FRAME)
-    yield CAMERA_INFO_TOPIC, bag_messages.camera_info(header, sample)
-    yield TRUTH_TOPIC, bag_messages.image(header, sample.labels, "mono8")
+    header = partial(bag_messages.header, stamp_ns)
+    by_camera = header(CAMERA_FRAME)
+    yield CAMERA_INFO_TOPIC, bag_messages.camera_info(by_camera, sample)
+    yield TRUTH_TOPIC, bag_messages.image(by_camera, sample.labels, "mono8")
     if sample.pose is not None:
-        in_world = bag_messages.header(stamp_ns, ODOMETRY_FRAME)
+        in_world = header(ODOMETRY_FRAME)
         yield ODOMETRY_TOPIC, bag_messages.odometry(in_world, VEHICLE_FRAME, sample.pose)
     for name, reading in said.items():
-        yield EVIDENCE_TOPIC + name, _MESSAGES[name](header, reading)
+        frame = FRAMES.get(name, CAMERA_FRAME)
+        if sample.camera is not None and frame != CAMERA_FRAME:
+            reading = _seen_from(frame, reading, sample.camera)
+        yield EVIDENCE_TOPIC + name, _MESSAGES[name](header(frame), reading)
     if compressed:
-        yield COMPRESSED_TOPIC, bag_messages.jpeg(header, sample.image)
+        yield COMPRESSED_TOPIC, bag_messages.jpeg(by_camera, sample.image)
     else:
-        yield IMAGE_TOPIC, bag_messages.image(header, sample.image, "rgb8")
+        yield IMAGE_TOPIC, bag_messages.image(by_camera, sample.image, "rgb8")
+
+
+def _places(camera: Camera) -> dict[str, Pose]:
+    """From the frame of each sensor into the vehicle's."""
+    return {CAMERA_FRAME: camera.pose.inverse(), LIDAR_FRAME: LIDAR}
+
+
+def _seen_from(frame: str, points: Reading, camera: Camera) -> Reading:
+    """Points [N,3] of the camera's frame in another."""
+    places = {VEHICLE_FRAME: STAY, **_places(camera)}
+    return places[frame].inverse().after(places[CAMERA_FRAME]).apply(points)
 
 
 _MESSAGES: Mapping[str, Callable[[Any, Reading], Any]] = {

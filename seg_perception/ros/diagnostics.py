@@ -56,6 +56,7 @@ FAULTS = {
     "image/compressed": "likewise",
     "camera_info": "a message that cannot be read, or a camera without pixels",
     "odometry": "a message that cannot be read",
+    "transforms": "a transform of TF that is no rigid motion, or names no two frames",
     "evidence/labels": "a message that cannot be read, or evidence that was not used as a whole",
     "evidence/lane_mask": "likewise",
     "evidence/lane_left": "likewise, or there was no camera_info yet",

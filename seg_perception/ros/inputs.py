@@ -22,15 +22,16 @@ from seg_perception.perceiver import Frame
 from seg_perception.ros.absence import Wanted
 from seg_perception.ros.messages import decode_compressed, stamp_ns, to_rgb
 from seg_perception.ros.qos import OVERRIDABLE, SubscriptionEventCallbacks, sensor_data
-from seg_perception.ros.senses import MESSAGE_TYPES, ODOMETRY
+from seg_perception.ros.senses import AT_ONCE, MESSAGE_TYPES, TRANSFORMS
+from seg_perception.ros.tf import listen_to_tf
 from seg_perception.timing import Stopwatch
 
 IMAGE, COMPRESSED = "image", "image/compressed"
 SECOND_CAMERA = "second_camera"
 """Cause of a fault; the other causes are the names of topics."""
 
-ODOMETRY_DEPTH = 50
-"""Of all else only the newest message counts; the vehicle's way is made of many."""
+EACH_DEPTH = 50
+"""Of all else only the newest message counts; the vehicle's way is made of many, say."""
 STAMPS_KEPT = 32
 """Images of each topic that are known again when they come by the other: about a second."""
 
@@ -103,13 +104,16 @@ class Inputs:
         self.wanted = tuple(_describe(subscription) for subscription in images)
         sensors = MutuallyExclusiveCallbackGroup()
         known = MESSAGE_TYPES if with_evidence else {}
-        self._subscriptions = (
+        self._subscriptions: tuple[Subscription, ...] = (
             *images,
             *(
                 self._subscribe(kind, topic, partial(receiver.on_sensor, topic), sensors)
                 for topic, kind in known.items()
             ),
         )
+        if with_evidence:
+            take = partial(receiver.on_sensor, TRANSFORMS)
+            self._subscriptions += listen_to_tf(node, take, sensors)
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -140,7 +144,7 @@ class Inputs:
             message_type,
             topic,
             callback,
-            sensor_data(depth=ODOMETRY_DEPTH if topic == ODOMETRY else 1),
+            sensor_data(depth=EACH_DEPTH if topic in AT_ONCE else 1),
             callback_group=group,
             event_callbacks=SubscriptionEventCallbacks(
                 message_lost=lost if counts_losses else None

@@ -25,7 +25,8 @@ from seg_perception.ros.frames import Frames
 from seg_perception.ros.listener import DEEP, Listener, sent_ns
 from seg_perception.ros.messages import decode_compressed, stamp_ns, to_label_map, to_rgb
 from seg_perception.ros.parameters import Settings
-from seg_perception.ros.senses import MESSAGE_TYPES, make_senses
+from seg_perception.ros.senses import MESSAGE_TYPES, TRANSFORMS, make_senses
+from seg_perception.ros.tf import listen_to_tf
 from seg_perception.runtime.manifest import Manifest
 
 POLL_S = 0.05
@@ -96,7 +97,7 @@ class Live:
         self._node = rclpy.create_node(
             "seg_perception_replay", context=self._context, use_global_arguments=False
         )
-        self._senses = make_senses(self._manifest, Frames(self._node), self._settings)
+        self._senses = make_senses(self._manifest, Frames(), self._settings)
         self._listener = Listener(self._node, self._options.node)
         self._subscribe()
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -160,6 +161,8 @@ class Live:
         for topic, kind in MESSAGE_TYPES.items() if self._senses is not None else ():
             hear = functools.partial(self._on_sensor, topic)
             subscribe(kind, options.beside_node(topic), hear, DEEP)
+        if self._senses is not None:
+            listen_to_tf(self._node, functools.partial(self._on_sensor, TRANSFORMS))
 
     def _on_image(self, message: Image | CompressedImage, info: Any) -> None:
         stamp = stamp_ns(message.header)

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
 from rclpy.executors import SingleThreadedExecutor
@@ -18,7 +19,14 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from seg_perception.errors import ReplayError
-from seg_perception.evaluation.bag import COMPRESSED_TYPE, TOPICS_OF, Bag, BagFrame, node_topic
+from seg_perception.evaluation.bag import (
+    COMPRESSED_TYPE,
+    EVIDENCE_NAMES,
+    TOPICS_OF,
+    Bag,
+    BagFrame,
+    node_topic,
+)
 from seg_perception.evaluation.drive import Transport
 from seg_perception.ros.diagnostics import ERROR
 from seg_perception.ros.listener import Listener, Mask, PackedMap
@@ -32,6 +40,7 @@ MESSAGES = {
     "sensor_msgs/msg/PointCloud2": PointCloud2,
     "nav_msgs/msg/Path": PathMessage,
     "nav_msgs/msg/Odometry": Odometry,
+    "geometry_msgs/msg/TransformStamped": TransformStamped,
 }
 MAX_SILENCE = 3
 """Frames in a row without an answer after which lock-step gives up."""
@@ -66,7 +75,7 @@ class PlayOptions:
 
     def gives(self, role: str) -> bool:
         """Whether the node gets the messages of this role, see `BagMessage.role`."""
-        if self.sources is None or role in ("image", "camera_info", "odometry"):
+        if self.sources is None or role not in EVIDENCE_NAMES:
             return role != "truth"
         return any(role in TOPICS_OF[source] for source in self.sources)
 

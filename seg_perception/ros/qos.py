@@ -16,6 +16,8 @@ __all__ = [
     "LATCHED",
     "LOSSLESS",
     "OVERRIDABLE",
+    "TF",
+    "TF_STATIC",
     "PublisherEventCallbacks",
     "SubscriptionEventCallbacks",
     "reliable",
@@ -29,6 +31,12 @@ LATCHED = QoSProfile(
 )
 LOSSLESS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 """For a replay that waits for each message to arrive; see `reliable`."""
+TF = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+TF_STATIC = QoSProfile(
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 """Lets users set `qos_overrides.<topic>.publisher` or `.subscription`."""
 

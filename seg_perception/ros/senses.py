@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
@@ -17,7 +18,7 @@ from seg_perception.classes import VOID, class_ids
 from seg_perception.errors import ConfigError, EvidenceError
 from seg_perception.evidence.buffer import EvidenceBuffer
 from seg_perception.evidence.depth import evidence_from_depth, sample_points
-from seg_perception.evidence.geometry import GroundPlane, Pinhole
+from seg_perception.evidence.geometry import GroundPlane, Pinhole, Pose
 from seg_perception.evidence.ground import GroundTracker
 from seg_perception.evidence.lanes import (
     evidence_from_lane_borders,
@@ -37,10 +38,11 @@ from seg_perception.ros.spatial_messages import (
     to_planar_pose,
     to_points,
     to_polyline,
+    to_transform,
 )
 from seg_perception.runtime.manifest import Manifest
 
-CAMERA_INFO, ODOMETRY = "camera_info", "odometry"
+CAMERA_INFO, ODOMETRY, TRANSFORMS = "camera_info", "odometry", "transforms"
 LABELS, LANE_MASK = "evidence/labels", "evidence/lane_mask"
 LANE_LEFT, LANE_RIGHT = "evidence/lane_left", "evidence/lane_right"
 DEPTH, POINTS = "evidence/depth", "evidence/points"
@@ -48,6 +50,7 @@ DEPTH, POINTS = "evidence/depth", "evidence/points"
 MESSAGE_TYPES: Mapping[str, type] = {
     CAMERA_INFO: CameraInfo,
     ODOMETRY: Odometry,
+    TRANSFORMS: TransformStamped,
     LABELS: Image,
     LANE_MASK: Image,
     LANE_LEFT: Path,
@@ -67,7 +70,7 @@ SOURCE_OF = {
 }
 """The source of evidence that a topic belongs to."""
 
-AT_ONCE = frozenset({CAMERA_INFO, ODOMETRY})
+AT_ONCE = frozenset({CAMERA_INFO, ODOMETRY, TRANSFORMS})
 """Topics whose messages are small, and each of which counts."""
 
 NEEDS_CAMERA = frozenset({LANE_LEFT, LANE_RIGHT, DEPTH, POINTS})
@@ -211,6 +214,11 @@ class Senses:
     def _on_odometry(self, message: Odometry) -> None:
         self._odometry.add(to_planar_pose(message))
 
+    def _on_transform(self, message: TransformStamped) -> None:
+        transform = to_transform(message)
+        parent, child = message.header.frame_id, message.child_frame_id
+        self._frames.told.add(parent, child, transform, fixed=not transform.stamp_ns)
+
     def _on_labels(self, message: Image) -> Evidence:
         labels, n_classes = to_label_map(message), self._manifest.n_classes
         return evidence_from_labels(labels, n_classes, **_about("labels", message))
@@ -234,7 +242,7 @@ class Senses:
         if len(borders) < 2 or max(stamps) - min(stamps) > PAIR_NS:
             return None
         left, right = borders[LANE_LEFT], borders[LANE_RIGHT]
-        pose = self._frames.into_camera(message.header.frame_id, self._camera_frame)
+        pose = self._into_camera(message)
         return evidence_from_lane_borders(
             to_polyline(left),
             to_polyline(right),
@@ -259,8 +267,7 @@ class Senses:
 
     def _on_points(self, message: PointCloud2) -> Evidence:
         points, camera = to_points(message), self._fitting_camera()
-        frame = message.header.frame_id
-        pose = self._frames.into_camera(frame, self._camera_frame, is_cloud=True)
+        pose = self._into_camera(message, is_cloud=True)
         some = points[:: max(1, len(points) // PLANE_POINTS)]
         return evidence_from_points(
             points,
@@ -271,6 +278,11 @@ class Senses:
             self._manifest.class_groups,
             **_about("points", message),
         )
+
+    def _into_camera(self, message: Path | PointCloud2, *, is_cloud: bool = False) -> Pose:
+        """From the frame of a message into the camera's, at the message's moment."""
+        frame, stamp = message.header.frame_id, stamp_ns(message.header)
+        return self._frames.into_camera(frame, self._camera_frame, stamp, is_cloud=is_cloud)
 
     def _lane_ids(self, source: str) -> tuple[int, ...]:
         settings = self._sources[source]
@@ -324,6 +336,7 @@ def make_senses(manifest: Manifest, frames: Frames, settings: Settings) -> Sense
 _HANDLERS: Mapping[str, Callable[[Senses, Any], Evidence | None]] = {
     CAMERA_INFO: Senses._on_camera_info,
     ODOMETRY: Senses._on_odometry,
+    TRANSFORMS: Senses._on_transform,
     LABELS: Senses._on_labels,
     LANE_MASK: Senses._on_lane_mask,
     LANE_LEFT: lambda senses, message: senses._on_border(LANE_LEFT, message),

@@ -56,8 +56,7 @@ class Session:
         self.inputs: Inputs | None = None
         self._perceiver = Perceiver(self.runner)
         self._refiners = RefinerParameters(node, self._perceiver)
-        self._frames = Frames(node)
-        self._senses = make_senses(self.runner.bundle.manifest, self._frames, settings)
+        self._senses = make_senses(self.runner.bundle.manifest, Frames(), settings)
         self._intake: Intake | None = None
         self._gate = SourceGate()
         self._receipts = None if self._senses is None else Receipts(node)
@@ -118,7 +117,6 @@ class Session:
         self._outputs.destroy()
         if self._receipts is not None:
             self._receipts.destroy()
-        self._frames.destroy()
         self.runner.close()
 
     def on_frame(self, frame: Frame) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Quaternion
+from geometry_msgs.msg import Quaternion, TransformStamped
 from nav_msgs.msg import Odometry, Path
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from seg_perception.errors import MessageError
 from seg_perception.evidence.geometry import Pinhole
+from seg_perception.evidence.transforms import Transform
 from seg_perception.evidence.warp import PlanarPose
 from seg_perception.ros.messages import image_view, stamp_ns
 
@@ -110,6 +111,18 @@ def to_planar_pose(message: Odometry) -> PlanarPose:
             f"the odometry says x {position.x}, y {position.y}, yaw {yaw}: check its publisher"
         )
     return PlanarPose(stamp_ns(message.header), position.x, position.y, yaw)
+
+
+def to_transform(message: TransformStamped) -> Transform:
+    """Where the child's frame lies in the header's.
+
+    Raises:
+        EvidenceError: it is no rigid motion.
+    """
+    q, t = message.transform.rotation, message.transform.translation
+    return Transform(
+        stamp_ns(message.header), np.array([q.w, q.x, q.y, q.z]), np.array([t.x, t.y, t.z])
+    )
 
 
 def _coordinate_fields(message: PointCloud2) -> tuple[list[int], np.dtype[Any]]:

@@ -14,6 +14,7 @@ from seg_perception.evaluation.bag import TYPESTORE, Bag
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
 from seg_perception.evaluation.sensor_faults import Fault
 from seg_perception.evaluation.sensors import KnownLabels
+from seg_perception.evidence.transforms import rotation_of
 
 S = 1_000_000_000
 
@@ -103,20 +104,40 @@ def test_known_lanes_give_mask_paths_depth_points_and_intrinsics(tmp_path: Path)
     assert (pixels(found["depth"][0], "<f4") == 7.5).all()
     assert found["depth"][0].encoding == "32FC1"
     left, right = found["lane_left"][0], found["lane_right"][0]
-    for border, side in ((left, -1.5), (right, 1.5)):  # x is to the right, y down, z forward
+    for border, side in ((left, 1.5), (right, -1.5)):
         places = [pose.pose.position for pose in border.poses]
-        np.testing.assert_allclose([p.x for p in places], side, atol=1e-6)
-        np.testing.assert_allclose([p.y for p in places], 1.5, atol=1e-6)
-        np.testing.assert_allclose([p.z for p in places], np.linspace(3, 30, 10), atol=1e-5)
-        assert border.header.frame_id == "camera"
+        np.testing.assert_allclose([p.x for p in places], np.linspace(3, 30, 10), atol=1e-5)
+        np.testing.assert_allclose([p.y for p in places], side, atol=1e-6)
+        np.testing.assert_allclose([p.z for p in places], 0, atol=1e-6)
+        assert border.header.frame_id == "base_link"
     (cloud,) = found["points"]
     points = cloud.data.view("<f4").reshape(-1, 4)
-    assert (points[:, 2] == 7.5).all()
+    assert cloud.header.frame_id == "lidar"
+    np.testing.assert_allclose(points[:, 1], -7.5, atol=1e-5, err_msg="the lidar looks left")
+    assert points[:, 2].max() < 7.5 * 11.5 / 20 - 0.4 + 1e-5, "it sits 0.4 m above the camera"
     assert cloud.row_step == cloud.data.nbytes == cloud.width * cloud.point_step
     assert [field.name for field in cloud.fields] == ["x", "y", "z", "intensity"]
     info = found["camera_info"][0]
     assert (info.k.reshape(3, 3) == [[20, 0, 15.5], [0, 20, 11.5], [0, 0, 1]]).all()
     assert (info.height, info.width) == (CAMERA.height, CAMERA.width)
+
+
+def test_tf_tells_where_the_sensors_sit_as_often_as_that_changes(tmp_path: Path) -> None:
+    level = with_lanes(tiny_sample(0))
+    pitched = replace(CAMERA, height_m=1.2, pitch_rad=0.1)
+    cameras = (CAMERA, CAMERA, pitched)
+    samples = (replace(level, stamp_ns=i * S, camera=one) for i, one in enumerate(cameras))
+    counts = make_bag(TinyDrive(tuple(samples)), tmp_path / "bag", BagOptions(evidence=()))
+    assert counts["/tf_static"] == 2
+    told = messages(tmp_path / "bag")["transforms"]
+    frames = [(one.header.frame_id, one.child_frame_id) for one in told]
+    assert frames == 2 * [("base_link", "camera"), ("base_link", "lidar")]
+    for message, camera in zip(told[::2], (CAMERA, pitched), strict=True):
+        assert message.header.stamp.sec == message.header.stamp.nanosec == 0, "it always holds"
+        place, q = message.transform.translation, message.transform.rotation
+        np.testing.assert_allclose((place.x, place.y, place.z), (0, 0, camera.height_m), atol=1e-9)
+        turn = rotation_of(np.array([q.w, q.x, q.y, q.z]))
+        np.testing.assert_allclose(turn, camera.pose.rotation.T, atol=1e-9)
 
 
 def test_odometry_is_the_pose_of_the_vehicle(tmp_path: Path) -> None:

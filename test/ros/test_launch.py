@@ -26,7 +26,7 @@ LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 CONFIG = ROOT / "config" / "segmentation.yaml"
 PACKAGE = "seg_perception"
 TOPICS = {IMAGE, COMPRESSED, *MESSAGE_TYPES}
-ROS_PACKAGES = {"rclpy", "ament_index_python", "cv_bridge", "launch", "launch_ros", "tf2_ros"}
+ROS_PACKAGES = {"rclpy", "ament_index_python", "cv_bridge", "launch", "launch_ros"}
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,9 @@ class Everything(TinyDrive):
         return replace(sample, pose=(0.1 * index, 0, 0), camera=LARGE_CAMERA, depth=LARGE_DEPTH)
 
 
-def test_nothing_that_is_sent_gets_lost_or_comes_too_late(tmp_path: Path, bundle: Path) -> None:
+def test_nothing_that_is_sent_gets_lost_or_comes_too_late(
+    tmp_path: Path, bundle: Path, comparer: Comparer
+) -> None:
     n_frames = 4
     drive_of_all = Everything(tiny_drive(n_frames).samples)
     make_bag(drive_of_all, tmp_path / "bag", BagOptions(evidence=SOURCES))
@@ -104,6 +106,9 @@ def test_nothing_that_is_sent_gets_lost_or_comes_too_late(tmp_path: Path, bundle
     assert log.transport.answered == n_frames
     for frame in frames:
         assert sorted(evidence.source for evidence in frame.evidence) == sorted(SOURCES)
+        uncorrected = comparer.uncorrected(frame.image)["labels"]
+        corrected = comparer.corrected(frame.image, frame.evidence, uncorrected)["labels"]
+        assert_same_maps(frame.answer.labels, corrected)
     assert log.transport.node["evidence.used"] == n_frames * len(SOURCES)
     assert log.transport.node["frames.received"] == n_frames, "none was sent twice"
     skipped = {key: n for key, n in log.transport.node.items() if key.endswith(".skipped")}

@@ -11,13 +11,16 @@ import pytest
 import sensor_messages as say
 from sensor_msgs.msg import CameraInfo
 from tiny_bundle import TINY_CLASSES
-from tiny_scene import HEIGHT_M, PITCH_RAD
+from tiny_scene import HEIGHT_M, PITCH_RAD, POSE
 
 from seg_perception.errors import ConfigError, EvidenceError, MessageError
+from seg_perception.evidence.geometry import Pose
 from seg_perception.evidence.record import Evidence
+from seg_perception.evidence.transforms import rotation_of
 from seg_perception.ros.frames import Frames
 from seg_perception.ros.parameters import MountSettings, Settings
 from seg_perception.ros.senses import (
+    AT_ONCE,
     CAMERA_INFO,
     DEPTH,
     LABELS,
@@ -29,8 +32,10 @@ from seg_perception.ros.senses import (
     ODOMETRY,
     POINTS,
     SOURCE_OF,
+    TRANSFORMS,
     Senses,
 )
+from seg_perception.ros.spatial_messages import to_points
 from seg_perception.runtime.bundle import load_bundle
 
 S, MS = 10**9, 10**6
@@ -102,6 +107,27 @@ def test_depth_and_lidar_tell_ground_from_obstacles(message: Any, seeing: Senses
     assert evidence.index.shape == (H, W)
     assert possible(evidence, 22, 16) == {"road", "sidewalk"}
     assert possible(evidence, 12, 16) == {"car"}
+
+
+def test_tf_says_where_a_lidar_sits(seeing: Senses) -> None:
+    turned = Pose(rotation_of(np.array([0.5, 0.5, -0.5, 0.5])), np.array([0.3, -0.2, 1.9]))
+    points = to_points(say.cloud(S, "base_link"))
+    seen = turned.inverse().apply(points.astype(np.float64))
+    cloud = say.points_message(seen, say.header(S, "lidar"))
+    seeing.take(TRANSFORMS, say.transform("base_link", say.FRONT, POSE.inverse()))
+    seeing.take(TRANSFORMS, say.transform("base_link", "lidar", turned))
+    seeing.take(POINTS, cloud)
+    found = only(seeing)
+    assert possible(found, 22, 16) == {"road", "sidewalk"}
+    assert possible(found, 12, 16) == {"car"}
+
+
+def test_tf_of_another_time_is_not_believed(seeing: Senses) -> None:
+    seeing.take(TRANSFORMS, say.transform("odom", say.FRONT, POSE.inverse(), stamp=9 * S))
+    seeing.take(LANE_LEFT, say.border(S, 1.5, "odom"))
+    with pytest.raises(EvidenceError, match="do the clocks agree"):
+        seeing.take(LANE_RIGHT, say.border(S, -1.5, "odom"))
+    assert seeing.nearest(S) == ()
 
 
 def test_both_borders_make_a_lane(seeing: Senses) -> None:
@@ -226,5 +252,5 @@ def test_evidence_of_another_moment_moves_with_the_vehicle(seeing: Senses) -> No
 
 
 def test_every_evidence_topic_belongs_to_a_source_with_settings() -> None:
-    assert set(SOURCE_OF) == set(MESSAGE_TYPES) - {CAMERA_INFO, ODOMETRY}
+    assert set(SOURCE_OF) == set(MESSAGE_TYPES) - AT_ONCE
     assert set(SOURCE_OF.values()) == set(Settings().evidence.by_source())
