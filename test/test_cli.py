@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from simulated_gpu import SimulatedGpu, SimulatedTensorRT
-from tiny_bundle import color_image, write_tiny_bundle
+from tiny_bundle import color_image, reseal, write_tiny_bundle
 from tiny_datasets import write_cityscapes, write_voc
 
 from seg_perception.classes import CAMVID_CLASSES
@@ -22,7 +22,7 @@ from seg_perception.cli import FAILED, INTERRUPTED, OK, build_engine, main
 from seg_perception.cli.parser import build_parser
 from seg_perception.datasets.catalogue import CITYSCAPES_CLASSES
 from seg_perception.errors import RunnerError
-from seg_perception.runtime.bundle import Bundle
+from seg_perception.runtime.bundle import Bundle, Quantisation
 from seg_perception.runtime.engine_cache import EngineCache
 from seg_perception.runtime.tensorrt_open import EngineOptions, open_on
 from seg_perception.runtime.tensorrt_runner import TensorRTRunner
@@ -205,6 +205,17 @@ def test_inspect_shows_and_checks(bundle: Path, capsys: pytest.CaptureFixture[st
     assert main(["inspect", str(bundle), "--check"]) == OK
     shown = capsys.readouterr().out
     for part in ("tiny", "32x24", "bicyclist", "evidence_sets", "model.onnx", "self-test passed"):
+        assert part in shown
+
+
+def test_inspect_shows_how_a_model_was_rounded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_tiny_bundle(tmp_path / "tiny")
+    reseal(bundle, quantisation=Quantisation("int8", {"frames": 64}, {"labels_changed": 0.2}))
+    assert main(["inspect", str(bundle), "--check"]) == OK
+    shown = capsys.readouterr().out
+    for part in ("int8 convolutions", "frames: 64", "labels_changed: 0.2", "self-test passed"):
         assert part in shown
 
 

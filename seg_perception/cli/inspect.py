@@ -54,6 +54,7 @@ def _rows(manifest: Manifest, bundle: Bundle) -> Iterable[tuple[str, str]]:
     yield "code", f"{manifest.code_size} numbers" if manifest.code_size else "none"
     for refiner in manifest.refiners:
         yield f"refiner {escape(refiner.name)}", _pairs(refiner.parameters)
+    yield "precision", _precision(manifest)
     yield "custom operators", escape(", ".join(manifest.custom_ops)) or "none"
     yield "provenance", _pairs(manifest.provenance)
     yield "scores", _pairs(manifest.scores)
@@ -64,6 +65,14 @@ def _rows(manifest: Manifest, bundle: Bundle) -> Iterable[tuple[str, str]]:
             for name in manifest.files
         ),
     )
+
+
+def _precision(manifest: Manifest) -> str:
+    quantised = manifest.quantisation
+    if quantised is None:
+        return "float32"
+    facts = {**quantised.calibration, **quantised.loss}
+    return f"{quantised.precision} convolutions in the unary network\n{_pairs(facts)}"
 
 
 def _class_line(class_id: int, name: str, color: tuple[int, int, int]) -> str:

@@ -1,9 +1,13 @@
-"""Frozen dataclasses from JSON, strictly: no missing, unknown or mistyped field gets through."""
+"""Frozen dataclasses from JSON, strictly: no missing, unknown or mistyped field gets through.
+
+Missing is what has no default.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from seg_perception.errors import BundleError
@@ -13,7 +17,8 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     """Turn what `json.loads` gave into a record.
 
     Args:
-        kind: a dataclass, str, int, Any, `tuple[X, ...]`, `tuple[X, Y]` or `Mapping[str, X]`.
+        kind: a dataclass, str, int, Any, `tuple[X, ...]`, `tuple[X, Y]`, `Mapping[str, X]` or
+            `X | None`.
         value: objects, lists, strings and numbers as JSON has them.
         where: name of the value, for the message.
 
@@ -25,6 +30,8 @@ def decode(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         return _record(kind, value, where)
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return None if value is None else decode(arguments[0], value, where)
     if origin is tuple:
         return _tuple(arguments, _expect(list, value, where), where)
     if origin is Mapping:
@@ -35,13 +42,13 @@ def decode(kind: Any, value: Any, where: str) -> Any:
 
 def _record(kind: Any, value: Any, where: str) -> Any:
     found = _expect(dict, value, where)
-    names = [field.name for field in fields(kind)]
-    missing = [name for name in names if name not in found]
-    unknown = [name for name in found if name not in names]
+    needed = {field.name: field.default is MISSING for field in fields(kind)}
+    missing = [name for name in needed if needed[name] and name not in found]
+    unknown = [name for name in found if name not in needed]
     if missing or unknown:
         raise BundleError(f"{where}: fields missing {missing}, unknown {unknown}: export again")
     hints = get_type_hints(kind)
-    return kind(**{name: decode(hints[name], found[name], f"{where}.{name}") for name in names})
+    return kind(**{name: decode(hints[name], found[name], f"{where}.{name}") for name in found})
 
 
 def _tuple(arguments: tuple[Any, ...], items: list[Any], where: str) -> tuple[Any, ...]:

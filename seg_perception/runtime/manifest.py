@@ -58,6 +58,34 @@ class Refiner:
     parameters: Mapping[str, Any]
 
 
+QUANTISED = ("int8", "fp8")
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How convolutions of the graph were rounded to eight bits.
+
+    Attributes:
+        precision: one of `QUANTISED`; fp8 is E4M3.
+        calibration: which frames the scales come from, for the record.
+        loss: what the rounding costs, for the record.
+
+    Raises:
+        BundleError: another precision.
+    """
+
+    precision: str
+    calibration: Mapping[str, Any]
+    loss: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.precision not in QUANTISED:
+            raise BundleError(
+                f"quantisation.precision is {self.precision!r}, known are {', '.join(QUANTISED)}: "
+                "update seg_perception or export again"
+            )
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a bundle is and holds.
@@ -78,6 +106,7 @@ class Manifest:
         provenance: recipe, data and its terms, commit.
         scores: what the model reached when it was exported.
         files: sha256 (hexadecimal) by path relative to the bundle, of every file but the manifest.
+        quantisation: how convolutions were rounded; None = they were not.
 
     Raises:
         BundleError: the fields contradict each other or the contract.
@@ -98,6 +127,7 @@ class Manifest:
     provenance: Mapping[str, Any]
     scores: Mapping[str, Any]
     files: Mapping[str, str]
+    quantisation: Quantisation | None = None
 
     def __post_init__(self) -> None:
         _check_version(self.format_version)
@@ -144,6 +174,8 @@ class Manifest:
         record = asdict(self)
         for group, names in _GROUPS.items():
             record[group] = {name: record.pop(name) for name in names}
+        if self.quantisation is None:
+            del record["quantisation"]
         return json.dumps(record, indent=2, allow_nan=False) + "\n"
 
     @staticmethod

@@ -118,6 +118,16 @@ class OnnxRunner:
         # a frame of the default model costs 150 ms of CPU time with spinning, 90 ms without.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        quantised = self.bundle.manifest.quantisation
+        if quantised is not None:
+            # As the file says, in floating point: on a CPU that is faster than ONNX Runtime's own
+            # eight-bit convolutions (51 ms against 61 ms with AVX512-VNNI, 44 ms unrounded).
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+            if quantised.precision == "fp8":
+                # Beyond these, ONNX Runtime 1.31 answers float8 models wrongly.
+                options.graph_optimization_level = (
+                    onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+                )
         return options
 
 

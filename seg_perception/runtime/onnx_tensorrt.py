@@ -14,6 +14,8 @@ What it computes stays the same but for rounding, which is tested in ONNX Runtim
 - Precision: TensorRT 11 takes it from the types in the graph alone ("strongly typed"), so float16
   is written there: casts around convolutions and what may follow them (`_FOLLOWERS`), wherever
   nothing of evidence or code arrives. The solve for the code stays float32, as do the plugins.
+  Eight-bit convolutions keep their Q/DQ pairs, with scales of float16, so that nothing stands
+  between a pair and its convolution; scales that float16 does not hold exactly would change.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ _FLOAT, _UINT8, _INT32, _INT64, _FLOAT16 = 1, 2, 6, 7, 10  # TensorProto.DataTyp
 _NUMPY = {_FLOAT: "<f4", _FLOAT16: "<f2"}
 _INT_ATTRIBUTE, _STRING_ATTRIBUTE = 2, 3  # AttributeProto.AttributeType
 
-_SEEDS = ("Conv", "ConvTranspose")
+_SEEDS = ("Conv", "ConvTranspose", "DequantizeLinear")
 _FOLLOWERS = (
     "Relu",
     "LeakyRelu",
@@ -78,9 +80,17 @@ _FOLLOWERS = (
     "Add",
     "Concat",
     "Resize",
+    "QuantizeLinear",
 )
-"""Operators whose inputs and output are all of one type (of Resize: the first input), and which
-float16 does not harm. One that has a float16 input joins in."""
+"""Operators whose inputs and output are all of one type (see `_typed_inputs`), and which float16
+does not harm. One that has a float16 input joins in."""
+
+_TYPED_INPUTS = {
+    "Resize": slice(1),  # not the size
+    "QuantizeLinear": slice(2),  # value and scale
+    "DequantizeLinear": slice(1, 2),  # the scale, whose type is the result's
+}
+"""Of operators whose other inputs keep their type."""
 
 
 @dataclass(frozen=True)
@@ -297,21 +307,24 @@ def _with_whole_weights(graph: _Graph) -> _Graph:
 def _halved(graph: _Graph) -> _Graph:
     """Convolutions and what follows them in float16, with casts where that begins and ends."""
     half = _half_nodes(graph)
-    there = {name for node in half for name in node.outputs}  # as float16, by another name
+    # As float16, by another name.
+    there = {name for node in half for name in _typed_outputs(node)}
     weights, nodes = dict(graph.weights), list[_Node]()
     for node in graph.nodes:
         if node not in half:
             nodes.append(node)
             continue
         typed = {name: _half(name) for name in _typed_inputs(node)}
+        results = _typed_outputs(node)
         for name in sorted(typed.keys() - there - {""}):
             if name in weights and _convertible(weights[name]):
                 weights[typed[name]] = _converted(weights[name], typed[name], _FLOAT16)
             else:
                 nodes.append(_Node.cast(name, typed[name], _FLOAT16))
         there |= typed.keys()
-        nodes.append(replace(node.renamed(typed), outputs=tuple(map(_half, node.outputs))))
-        nodes += [_Node.cast(_half(name), name, _FLOAT) for name in node.outputs]
+        outputs = tuple(map(_half, results)) or node.outputs
+        nodes.append(replace(node.renamed(typed), outputs=outputs))
+        nodes += [_Node.cast(_half(name), name, _FLOAT) for name in results]
     return _without_unread(replace(graph, nodes=tuple(nodes), weights=weights))
 
 
@@ -325,7 +338,7 @@ def _half_nodes(graph: _Graph) -> set[_Node]:
             node.op_type in _FOLLOWERS and not made.isdisjoint(_typed_inputs(node))
         ):
             half.add(node)
-            made.update(node.outputs)
+            made.update(_typed_outputs(node))
     return half
 
 
@@ -338,7 +351,11 @@ def _without_unread(graph: _Graph) -> _Graph:
 
 
 def _typed_inputs(node: _Node) -> tuple[str, ...]:
-    return node.inputs[:1] if node.op_type == "Resize" else node.inputs
+    return node.inputs[_TYPED_INPUTS.get(node.op_type, slice(None))]
+
+
+def _typed_outputs(node: _Node) -> tuple[str, ...]:
+    return () if node.op_type == "QuantizeLinear" else node.outputs
 
 
 def _half(name: str) -> str:

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from tiny_bundle import reseal, write_tiny_bundle
 
 from seg_perception.errors import BundleError
-from seg_perception.runtime.bundle import Bundle, check_bundle, hash_file, load_bundle
+from seg_perception.runtime.bundle import (
+    Bundle,
+    Quantisation,
+    check_bundle,
+    hash_file,
+    load_bundle,
+)
 from seg_perception.runtime.runner import open_runner
 
 FILES = ("manifest.json", "model.onnx", "golden.npz", "MODEL_CARD.md")
@@ -170,6 +176,18 @@ def test_one_label_in_a_thousand_may_differ(tmp_path: Path, n_flipped: int, pass
     else:
         with pytest.raises(BundleError, match=r"labels differs by 0\.15, at most 0\.1 is allowed"):
             check_bundle(bundle, open_runner(bundle))
+
+
+def test_one_label_in_a_hundred_where_convolutions_are_rounded(tmp_path: Path) -> None:
+    def flip(arrays: dict[str, NDArray[Any]]) -> None:
+        labels = arrays["case0.out.labels"].reshape(-1)
+        labels[:20] = (labels[:20] + 1) % 4
+
+    folder = write_tiny_bundle(tmp_path, height=40, width=50)
+    rewrite_golden(folder, flip)
+    reseal(folder, quantisation=Quantisation("int8", {}, {}))
+    bundle = load_bundle(folder)
+    check_bundle(bundle, open_runner(bundle))
 
 
 def test_an_answer_that_is_not_a_number_fails_the_self_test(folder: Path) -> None:

@@ -21,6 +21,7 @@ class Tree:
     leaves: tuple[Leaf, ...]
     groups: Mapping[str, tuple[str, ...]]
     notes: Mapping[str, Any]
+    best: Leaf | None = None
 
 
 VALID = {
@@ -38,6 +39,12 @@ def test_nested_records_come_out_typed() -> None:
     )
 
 
+def test_what_has_a_default_may_be_missing() -> None:
+    leaf = {"name": "b", "color": [4, 5, 6]}
+    assert decode(Tree, VALID | {"best": leaf}, "tree").best == Leaf("b", (4, 5, 6))
+    assert decode(Tree, VALID | {"best": None}, "tree").best is None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -50,6 +57,7 @@ def test_nested_records_come_out_typed() -> None:
         ({"groups": {"all": "a"}}, r"tree\.groups\.all is 'a' instead of a JSON array"),
         ({"groups": None}, r"tree\.groups is None instead of a JSON object"),
         ({"more": 1}, r"unknown \['more'\]"),
+        ({"best": {"name": "b"}}, r"tree\.best: fields missing \['color'\]"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_the_name_of_the_field(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_bundle import TINY_CLASSES, write_tiny_bundle
 
 from seg_perception.errors import BundleError
-from seg_perception.runtime.bundle import Manifest
+from seg_perception.runtime.bundle import Manifest, Quantisation
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,24 @@ def test_scores_that_json_cannot_hold_are_refused_when_written(text: str) -> Non
     broken = {**manifest.__dict__, "scores": {"miou": float("nan")}}
     with pytest.raises(ValueError, match="not JSON compliant"):
         Manifest(**broken).to_json()
+
+
+QUANTISATION = {"precision": "int8", "calibration": {"frames": 64}, "loss": {"miou_after": 65.8}}
+
+
+def test_says_how_it_was_rounded_if_it_was(text: str) -> None:
+    whole = Manifest.from_json(text)
+    assert whole.quantisation is None
+    assert "quantisation" not in json.loads(whole.to_json())
+    rounded = Manifest.from_json(json.dumps({**json.loads(text), "quantisation": QUANTISATION}))
+    assert rounded.quantisation == Quantisation(**QUANTISATION)
+    assert Manifest.from_json(rounded.to_json()) == rounded
+
+
+def test_eight_bits_that_are_not_known_are_refused(text: str) -> None:
+    record = {**json.loads(text), "quantisation": {**QUANTISATION, "precision": "int4"}}
+    with pytest.raises(BundleError, match="precision is 'int4', known are int8, fp8: update"):
+        Manifest.from_json(json.dumps(record))
 
 
 @given(data=st.data())

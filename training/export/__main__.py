@@ -10,7 +10,10 @@ from pathlib import Path
 import torch
 
 from seg_perception.datasets import DATASETS, dataset_classes
+from seg_perception.runtime.bundle import Bundle
 from training.export.bundle import About, write_bundle
+from training.export.quantise import FORMATS
+from training.export.rounding import open_rounding
 from training.model import Segmenter
 from training.recipe import load_recipe, override, recipe_names
 
@@ -33,6 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=("float32", "float16"),
         help="compile the GPU kernels into the bundle, storing large arrays so (needs triton)",
     )
+    parser.add_argument(
+        "--quantise",
+        choices=FORMATS,
+        help="round the unary network's convolutions to eight bits (needs --root)",
+    )
+    parser.add_argument("--root", type=Path, help="folder of the dataset, to calibrate on")
+    parser.add_argument(
+        "--calibration-frames", type=int, default=64, metavar="N", help="(default: %(default)s)"
+    )
     parser.add_argument("--scores", type=Path, help="JSON file with measured scores")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="as in training"
@@ -53,8 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data=[{"name": name, "terms": DATASETS[name].terms} for name in names],
         scores=json.loads(options.scores.read_text()) if options.scores else {},
     )
-    bundle = write_bundle(model, tuple(options.size), about, options.out, options.kernels)
-    print(f"{bundle.path}: {bundle.digest[:12]}, answers as the trained model does")  # noqa: T201
+    rounding = None
+    if options.quantise:
+        frames = options.calibration_frames
+        rounding = open_rounding(options.quantise, recipe.data, options.root, frames)
+    size = tuple(options.size)
+    bundle = write_bundle(model, size, about, options.out, options.kernels, rounding)
+    print(f"{bundle.path}: {bundle.digest[:12]}, answers {_as_what(bundle)}")  # noqa: T201
+
+
+def _as_what(bundle: Bundle) -> str:
+    quantised = bundle.manifest.quantisation
+    if quantised is None:
+        return "as the trained model does"
+    return f"as rounded to {quantised.precision}: {dict(quantised.loss)}"
 
 
 if __name__ == "__main__":

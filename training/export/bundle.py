@@ -27,6 +27,7 @@ from seg_perception.runtime.bundle import (
     MANIFEST_FILE,
     MODEL_FILE,
     Bundle,
+    GoldenCase,
     Manifest,
     Refiner,
     check_bundle,
@@ -41,6 +42,7 @@ from training.datasets.evidence import can_be_drawn, collate, max_sets
 from training.export.graph import CodeGraph, Graph, UnaryGraph
 from training.export.model_card import model_card
 from training.export.onnx_file import exportable, halve_weights, to_onnx
+from training.export.rounding import Rounding, answer, round_model
 from training.model import Segmenter
 
 CARD_FILE = "MODEL_CARD.md"
@@ -75,6 +77,7 @@ def write_bundle(
     about: About,
     out: Path,
     kernel_storage: str | None = None,
+    rounding: Rounding | None = None,
 ) -> Bundle:
     """Export a model to a bundle folder, which is replaced as a whole or not at all.
 
@@ -85,10 +88,12 @@ def write_bundle(
         out: the bundle's folder.
         kernel_storage: dtype that the GPU kernels store large arrays in ("float32", "float16"),
             for a bundle that carries them; None for one without.
+        rounding: of convolutions to eight bits; None to leave them as they are.
 
     Raises:
-        ValueError: the size is no multiple of 8.
-        BundleError: ONNX Runtime does not answer as the trained model does.
+        ValueError: the size is no multiple of 8, or there is nothing to round.
+        BundleError: ONNX Runtime does not answer as the trained model does; or, of a rounded one,
+            not as the file says.
     """
     if size[0] % 8 or size[1] % 8:
         raise ValueError(f"size {size} must be multiples of 8: the solve works on cells of 8 x 8")
@@ -101,10 +106,17 @@ def write_bundle(
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         folder.chmod(0o755)
-        onnx.save(halve_weights(to_onnx(graph, inputs, graph.outputs)), folder / MODEL_FILE)
+        traced = to_onnx(graph, inputs, graph.outputs)
         cases = [_golden_case(graph, sample, about) for sample in _golden_samples(size)]
+        quantisation = None
+        if rounding is not None:
+            unknown = _nothing_known(cases[0])
+            traced, quantisation = round_model(traced, rounding, unknown, classes)
+            cases = [GoldenCase(case.inputs, answer(traced, case.inputs)) for case in cases]
+        onnx.save(halve_weights(traced), folder / MODEL_FILE)
         np.savez_compressed(folder / GOLDEN_FILE, **_flatten(cases))
-        (folder / CARD_FILE).write_text(model_card(about.name, about.data, about.scores, _commit()))
+        card = model_card(about.name, about.data, about.scores, _commit(), quantisation)
+        (folder / CARD_FILE).write_text(card)
         if kernel_storage:
             _write_kernels(folder / KERNELS_FOLDER, len(about.classes), kernel_storage)
         manifest = Manifest(
@@ -123,6 +135,7 @@ def write_bundle(
             provenance={"recipe": about.recipe, "data": list(about.data), "commit": _commit()},
             scores=about.scores,
             files=_hashes(folder),
+            quantisation=quantisation,
         )
         (folder / MANIFEST_FILE).write_text(manifest.to_json())
         bundle = load_bundle(folder)
@@ -161,8 +174,8 @@ def _golden_samples(size: tuple[int, int]) -> list[Sample]:
     return [street[index] for index in range(GOLDEN_CASES)]
 
 
-def _golden_case(graph: Graph, sample: Sample, about: About) -> dict[str, NDArray[Any]]:
-    """Inputs and the trained model's own answers, as arrays by golden.npz's names."""
+def _golden_case(graph: Graph, sample: Sample, about: About) -> GoldenCase:
+    """Inputs and the trained model's own answers."""
     inputs: dict[str, NDArray[Any]] = {"image": sample.image[None]}
     if graph.chain.looped:
         counts = [graph.model.refiners[name].iterations for name in graph.chain.looped]
@@ -171,9 +184,16 @@ def _golden_case(graph: Graph, sample: Sample, about: About) -> dict[str, NDArra
         inputs |= _golden_evidence(graph, sample, about)
     with torch.no_grad():
         answers = graph(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
-    outputs = dict(zip(graph.outputs, answers, strict=True))
-    named = {f"in.{name}": array for name, array in inputs.items()}
-    return named | {f"out.{name}": answer.numpy() for name, answer in outputs.items()}
+    outputs = (answer.numpy() for answer in answers)
+    return GoldenCase(inputs, dict(zip(graph.outputs, outputs, strict=True)))
+
+
+def _nothing_known(case: GoldenCase) -> dict[str, NDArray[Any]]:
+    """The inputs of a case, without its image and evidence."""
+    inputs = {name: array for name, array in case.inputs.items() if name != "image"}
+    if "evidence" in inputs:
+        inputs["evidence"] = np.zeros_like(inputs["evidence"])
+    return inputs
 
 
 def _golden_evidence(graph: CodeGraph, sample: Sample, about: About) -> dict[str, NDArray[Any]]:
@@ -194,9 +214,13 @@ def _golden_evidence(graph: CodeGraph, sample: Sample, about: About) -> dict[str
     }
 
 
-def _flatten(cases: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+def _flatten(cases: Sequence[GoldenCase]) -> dict[str, NDArray[Any]]:
+    """As arrays by golden.npz's names."""
     return {
-        f"case{i}.{name}": array for i, case in enumerate(cases) for name, array in case.items()
+        f"case{i}.{side}.{name}": array
+        for i, case in enumerate(cases)
+        for side, arrays in (("in", case.inputs), ("out", case.outputs))
+        for name, array in arrays.items()
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_training import TINY_CODE, TINY_UNARY
+from tiny_training import TINY_CODE, TINY_UNARY, write_camvid
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, ClassInfo
 from seg_perception.errors import BundleError
@@ -263,8 +263,24 @@ def test_a_checkpoint_is_exported_from_the_command_line(
     check_bundle(bundle, open_runner(bundle, "onnx"))
 
 
+def test_rounds_to_eight_bits_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ("unary.width=4", "unary.blocks=1,1", "unary.dilations=1,2", "refiners=")
+    torch.save({"model": model_of(code=False).state_dict()}, tmp_path / "best.pt")
+    root = write_camvid(tmp_path / "camvid")
+    files = ["--checkpoint", str(tmp_path / "best.pt"), "--out", str(tmp_path / "out")]
+    rounding = ["--quantise", "int8", "--root", str(root), "--calibration-frames", "3"]
+    command.main(["camvid_code", *files, "--size", "32", "48", *rounding, "--set", *changes])
+    assert "rounded to int8" in capsys.readouterr().out
+    quantised = load_bundle(tmp_path / "out").manifest.quantisation
+    assert quantised is not None
+    assert quantised.calibration == {"dataset": "camvid", "split": "train", "frames": 3}
+    assert quantised.loss["val_frames"] == 2
+
+
 def test_help_suffices() -> None:
     line = [sys.executable, "-m", "training.export", "--help"]
     shown = subprocess.run(line, capture_output=True, text=True, check=True).stdout
-    for word in ("camvid_code", "--out", "--checkpoint", "--size", "models/default"):
+    for word in ("camvid_code", "--out", "--checkpoint", "--size", "--quantise", "models/default"):
         assert word in shown
