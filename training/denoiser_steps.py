@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from tqdm import tqdm
 
-from seg_perception.datasets import Sample, open_dataset
+from seg_perception.datasets import Sample, dataset_classes
 from seg_perception.evaluation.scores import ConfusionMatrix
+from training.datasets.frames import Shrunk, open_without
 from training.model import Segmenter
 from training.objectives.base import image_of, labels_of
-from training.recipe import load_recipe, override, recipe_names
+from training.recipe import Recipe, load_recipe, override, recipe_names
 from training.refiners import Scene
 from training.refiners.denoiser import DenoiserRefiner, PreparedDenoiser
 
@@ -49,6 +50,11 @@ class Choice:
     step_size: float
     steps: int
     miou: float
+
+    @property
+    def settings(self) -> tuple[str, str]:
+        """The choice as ``--set`` takes it."""
+        return f"denoiser.step_size={self.step_size}", f"denoiser.iterations={self.steps}"
 
 
 def denoiser_of(model: Segmenter) -> DenoiserRefiner:
@@ -97,6 +103,23 @@ def choose(
     return max(choices, key=lambda choice: (choice.miou, -choice.steps))
 
 
+def load_checkpoint(recipe: Recipe, path: Path) -> Segmenter:
+    """The recipe's model with the weights of a checkpoint, in evaluation mode."""
+    classes, _ = dataset_classes(recipe.data.dataset)
+    model = Segmenter(len(classes), recipe.unary, recipe.refiners).eval()
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    return model
+
+
+def frames_on_val(
+    recipe: Recipe, root: Path | None, model: Segmenter, every: int = 1
+) -> list[Frame]:
+    """Every so many frames of the recipe's val split, without the drives that it leaves out."""
+    val, _ = open_without(recipe.data.dataset, root, "val", recipe.data.leave_out)
+    samples = [Shrunk(val, recipe.data.shrink)[i] for i in range(0, len(val), every)]
+    return [prepare(model, sample) for sample in tqdm(samples, "prepare")]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m training.denoiser_steps", description=__doc__)
@@ -112,17 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = override(load_recipe(options.recipe), tuple(options.set))
     if recipe.refiner("denoiser") is None:
         parser.error(f"recipe {recipe.name!r} has no denoiser")
-    dataset = open_dataset(recipe.data.dataset, options.root, "val")
-    model = Segmenter(len(dataset.classes), recipe.unary, recipe.refiners).eval()
     path = options.checkpoint or options.runs / recipe.name / recipe.stages[-1].name / "best.pt"
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-    samples = [dataset[index] for index in range(0, len(dataset), options.every)]
-    frames = [prepare(model, sample) for sample in tqdm(samples, "prepare")]
+    model = load_checkpoint(recipe, path)
+    frames = frames_on_val(recipe, options.root, model, options.every)
     denoiser = denoiser_of(model)
     chosen = choose(denoiser, frames, model.classes, options.step_sizes, options.steps)
     Console().print(
-        f"mIoU {chosen.miou:.2f} on {len(frames)} val frames with --set "
-        f"denoiser.step_size={chosen.step_size} denoiser.iterations={chosen.steps}"
+        f"mIoU {chosen.miou:.2f} on {len(frames)} val frames with --set {' '.join(chosen.settings)}"
     )
 
 
