@@ -14,7 +14,8 @@ class UNetConfig:
     """Size of a `UNet`.
 
     Attributes:
-        width: channels at 1/2; every level down doubles them (paper 004, section 3).
+        width: channels at 1/2; every level down doubles them (paper 004, section 3). Below 16,
+            PyTorch 2.13 crashes when it trains on a CPU (1x1 convolutions of stride 2).
         blocks: residual blocks at 1/4, 1/8 and 1/16.
         dilations: dilation of each block at 1/16, the bottleneck.
         dropout: probability with which a bottleneck channel is dropped in training.
