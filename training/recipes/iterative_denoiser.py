@@ -13,13 +13,13 @@ RECIPE = Recipe(
 Paper 003 as printed where it can be: FCN-8s from ImageNet (--set unary.weights=vgg16.pth), frozen,
 behind it an autoencoder of 55 million parameters that sees the network's probabilities plus noise
 and its features after pool4; crops of 224, batches of 10, cross-entropy plus squared distance, no
-class weights, no weight decay (the authors' code never applied theirs). Different: AdamW and half a
-cosine, the trainer's, for RMSprop and x0.99 an epoch; the photometric augmentation of the other
-recipes, for the drive left out counts; best weights by val mIoU instead of patience on the loss.
-Step size and count here are a start: `python -m training.denoiser_steps iterative_denoiser` chooses
-them on val. The paper's second scenario corrupts the truth instead, which it found to be worse:
---set name=iterative_denoiser_true denoiser.options.scenario=y_true. For a CPU and the vehicle:
---set unary=unet denoiser.stride=4 denoiser.widths=32,64,96,128.
+weight decay (the authors' code never applied theirs). Different: AdamW and half a cosine, the
+trainer's, for RMSprop and x0.99 an epoch; the class weights of all recipes; the photometric
+augmentation of the other recipes, for the drive left out counts; best weights by val mIoU instead
+of patience on the loss. Step size and count here are a start: `python -m training.denoiser_steps
+iterative_denoiser` chooses them on val. The paper's second scenario corrupts the truth instead,
+which it found to be worse: --set name=iterative_denoiser_true denoiser.options.scenario=y_true. For
+a CPU and the vehicle: --set unary=unet denoiser.stride=4 denoiser.widths=32,64,96,128.
 """,
     unary=FCN8sConfig(),
     refiners=(DenoiserConfig(),),
@@ -41,7 +41,6 @@ them on val. The paper's second scenario corrupts the truth instead, which it fo
             batch_size=10,
             learning_rate=1e-3,
             weight_decay=0.0,
-            class_exponent=0.0,
             augmentation=CROPS,
             options={"scenario": "y", "noise": 0.5},
         ),

@@ -33,7 +33,6 @@ joint.augmentation.crop=160,240 context_crf.label_pool=13, for at that size 25 c
             epochs=100,
             learning_rate=5e-4,
             weight_decay=1e-4,
-            class_exponent=0.0,
             augmentation=WIDE,
             options={"learn": ("unary", "context_crf", "guided_crf"), "hardest": 0.5},
         ),
