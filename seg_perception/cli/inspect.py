@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> None:
     if args.check:
         with runner_of(args, bundle) as runner:
             check_bundle(bundle, runner)
+            out.print(f"runs in {runner.name}: {runner.reason}", markup=False, soft_wrap=True)
             out.print(f"self-test passed: {runner.name} answers as where the bundle was made")
 
 

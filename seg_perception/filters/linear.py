@@ -239,9 +239,9 @@ MAX_FEATURES = 6
 
 
 def image_features(
-    height: int, width: int, image: NDArray[np.uint8] | None, sxy: float, srgb: float
+    height: int, width: int, image: NDArray[Any] | None, sxy: float, srgb: float
 ) -> NDArray[np.float32]:
-    """float32 [2 or 5, H, W]: positions over `sxy`, colours over `srgb`."""
+    """float32 [2 or 5, H, W]: positions over `sxy`, colours of [H, W, 3] over `srgb`."""
     y, x = np.mgrid[:height, :width].astype(np.float32) / np.float32(sxy)
     if image is None:
         return np.stack([x, y])

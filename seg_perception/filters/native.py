@@ -10,7 +10,8 @@ import ctypes
 import importlib.machinery
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,11 @@ NO_MEMORY = "not enough memory for the filter: use smaller images or fewer class
 _MESSAGES = {1: NOT_FINITE, 2: TOO_FAR, 3: NO_MEMORY}
 
 _int, _long, _float, _at = ctypes.c_int, ctypes.c_long, ctypes.c_float, ctypes.c_void_p
+_VERSION = 2
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "segf_threads": (_int, []),
     "segf_set_threads": (None, [_int]),
+    "segf_limit_threads": (_int, [_int]),
     "segf_instructions": (ctypes.c_char_p, []),
     "segf_select_instructions": (_int, [ctypes.c_char_p]),
     "segf_lattice_of_features": (_int, [_int, _int, _int, _at, _at, _int, _at]),
@@ -48,24 +51,32 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "segf_lattice_vertices": (_long, [_at]),
     "segf_lattice_apply": (_int, [_at, _at, _int, _int, _at]),
     "segf_lattice_free": (None, [_at]),
-    "segf_mean_field": (_int, [_at, _int, _at, _at, _int, _at, _int, _at]),
+    "segf_mean_field": (_int, [_at, _int, _at, _at, _at, _int, _at, _int, _at]),
     "segf_box": (_int, [_int, _int, _int, _at, _at]),
     "segf_box_apply": (_int, [_at, _at, _int, _int, _at]),
     "segf_box_free": (None, [_at]),
     "segf_guided": (_int, [_int, _int, _int, _float, _at, _at, _at]),
     "segf_guided_apply": (_int, [_at, _at, _int, _int, _at]),
-    "segf_guided_mean_field": (_int, [_at, _at, _int, _float, _int, _at]),
+    "segf_guided_mean_field": (_int, [_at, _at, _int, _float, _at, _int, _at]),
     "segf_guided_free": (None, [_at]),
 }
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The loaded library, with one thread for each core this process may use; None without one."""
+    """The loaded library, with one thread for each core this process may use; None without one.
+
+    Raises:
+        FilterError: it was built from other sources, as in a checkout that went on since.
+    """
     path = library_path()
     if path is None:
         return None
     loaded = ctypes.CDLL(str(path))
+    if not hasattr(loaded, "segf_version") or loaded.segf_version() != _VERSION:
+        raise FilterError(
+            f"{path} was built from other sources: python setup.py build_ext --inplace --force"
+        )
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments
@@ -143,6 +154,20 @@ def set_num_threads(threads: int) -> None:
     loaded = library()
     if loaded:
         loaded.segf_set_threads(threads)
+
+
+@contextmanager
+def at_most(threads: int | None) -> Iterator[None]:
+    """Filters that the calling thread runs meanwhile use no more threads; None = all they may."""
+    loaded = library()
+    if threads is None or not loaded:
+        yield
+        return
+    before = loaded.segf_limit_threads(threads)
+    try:
+        yield
+    finally:
+        loaded.segf_limit_threads(before)
 
 
 def describe_kernels() -> str:

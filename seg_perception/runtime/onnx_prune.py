@@ -7,7 +7,8 @@ So the outputs that only the evaluation asks for are cut out before the vehicle'
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from seg_perception.runtime.onnx_wire import (
     ATTRIBUTE_GRAPH,
@@ -22,8 +23,31 @@ from seg_perception.runtime.onnx_wire import (
     delimited,
     fields,
     payloads,
+    text,
     texts,
 )
+
+
+@dataclass(frozen=True)
+class Node:
+    """A NodeProto and the values that connect it.
+
+    Attributes:
+        encoded: as it stands in the graph.
+        reads: names of the values it needs, those of its subgraphs included.
+        makes: names of the values it gives.
+    """
+
+    encoded: memoryview
+    reads: frozenset[str]
+    makes: frozenset[str]
+
+    @staticmethod
+    def parse(encoded: memoryview) -> Node:
+        """Of a NodeProto."""
+        return Node(
+            encoded, frozenset(names_read(encoded)), frozenset(_names(encoded, NODE_OUTPUT))
+        )
 
 
 def keep_outputs(model: bytes, outputs: Collection[str]) -> bytes:
@@ -55,19 +79,41 @@ def names_read(node: memoryview) -> set[str]:
     return names
 
 
-def _pruned_graph(graph: memoryview, outputs: Collection[str]) -> bytes:
-    kept: list[memoryview] = []
-    needed = set(outputs)
+def needed_nodes(
+    nodes: Iterable[Node], outputs: Collection[str], given: Collection[str] = ()
+) -> tuple[list[Node], set[str]]:
+    """The nodes that make some values.
+
+    Args:
+        nodes: in topological order.
+        outputs: names of the values.
+        given: names of values that are there already.
+
+    Returns:
+        The nodes, in order, and the names of all values that they read or that are outputs.
+    """
+    kept: list[Node] = []
+    read = set(outputs)
+    missing = read.difference(given)
     # Backwards, because the consumers of a node's values stand behind it.
-    for field in reversed(list(fields(graph))):
-        if field.number == GRAPH_OUTPUT and _names(field.payload, VALUE_NAME).isdisjoint(outputs):
-            continue
+    for node in reversed(list(nodes)):
+        if not node.makes.isdisjoint(missing):
+            kept.append(node)
+            read |= node.reads
+            missing |= node.reads.difference(given)
+    return kept[::-1], read
+
+
+def _pruned_graph(graph: memoryview, outputs: Collection[str]) -> bytes:
+    nodes, _ = needed_nodes(map(Node.parse, payloads(graph, GRAPH_NODE)), outputs)
+    parts: list[bytes | memoryview] = [delimited(GRAPH_NODE, node.encoded) for node in nodes]
+    for field in fields(graph):
         if field.number == GRAPH_NODE:
-            if _names(field.payload, NODE_OUTPUT).isdisjoint(needed):
-                continue
-            needed |= names_read(field.payload)
-        kept.append(field.whole)
-    return b"".join(reversed(kept))
+            continue
+        if field.number == GRAPH_OUTPUT and text(field.payload, VALUE_NAME) not in outputs:
+            continue
+        parts.append(field.whole)
+    return b"".join(parts)
 
 
 def _names(message: memoryview, number: int) -> set[str]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnxruntime
 from numpy.typing import NDArray
 
-from seg_perception.errors import BundleError, RunnerError
+from seg_perception.errors import BundleError, FilterError, RunnerError
+from seg_perception.filters import describe_kernels
+from seg_perception.filters.native import NO_LIBRARY, library
 from seg_perception.runtime.bundle import MODEL_FILE, Bundle, TensorSpec
 from seg_perception.runtime.inputs import check_inputs, check_outputs, nothing_known
+from seg_perception.runtime.onnx_cut import CutModel
+from seg_perception.runtime.onnx_native import CutSession, runs_in_filters
 from seg_perception.runtime.onnx_prune import keep_outputs
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -20,11 +24,13 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 class OnnxRunner:
     """Runs a bundle in ONNX Runtime; a `seg_perception.runtime.runner.Runner`.
 
+    On the CPU, our operators run in the compiled filters, where those were built.
+
     Args:
         bundle: what to run.
         cuda: run on the GPU.
         threads: CPU threads of one execution, default one for each core.
-        reason: why this runner was chosen, for the log.
+        reason: why this runner was chosen, for the log. What runs our operators is added.
 
     Raises:
         BundleError: the model is corrupt or not what the manifest says.
@@ -38,7 +44,7 @@ class OnnxRunner:
             raise RunnerError(f"{threads} threads: give at least 1, or None for one for each core")
         self.bundle = bundle
         self.name = "onnx-cuda" if cuda else "onnx-cpu"
-        self.reason = reason
+        self.reason = "; ".join(filter(None, [reason, _operators(bundle, cuda)]))
         self._provider = CUDA if cuda else CPU
         self._threads = threads
         self._defaults = nothing_known(bundle.manifest)
@@ -62,6 +68,8 @@ class OnnxRunner:
         session = self._session(names)
         try:
             answers = session.run(names, {**self._defaults, **inputs})
+        except FilterError as error:
+            raise RunnerError(f"the filters failed in {manifest.name!r}: {error}") from error
         except Exception as error:
             raise RunnerError(
                 f"ONNX Runtime failed in {manifest.name!r} ({_first_line(error)}): "
@@ -89,26 +97,34 @@ class OnnxRunner:
         outputs = [spec for spec in manifest.outputs if spec.name in wanted]
         model = self.bundle.read(MODEL_FILE)
         providers = _providers(self._provider)
+
+        def start(part: bytes) -> Any:
+            return onnxruntime.InferenceSession(part, self._options(), providers=providers)
+
         try:
-            session = onnxruntime.InferenceSession(
-                keep_outputs(model, [spec.name for spec in outputs]),
-                self._options(),
-                providers=providers,
-            )
+            pruned = keep_outputs(model, [spec.name for spec in outputs])
+            session: Any = self._cut(pruned, start) or start(pruned)
         except Exception as error:
             raise BundleError(
                 f"{self.bundle.model_path} cannot be opened by ONNX Runtime "
                 f"{onnxruntime.__version__} ({_first_line(error)}): "
                 "update onnxruntime, or export the bundle again"
             ) from error
-        if session.get_providers()[0] != self._provider:
+        if self._provider == CUDA and session.get_providers()[0] != CUDA:
             raise RunnerError(
-                f"ONNX Runtime could not start {self._provider}: "
+                f"ONNX Runtime could not start {CUDA}: "
                 "check the NVIDIA driver and the CUDA and cuDNN that onnxruntime-gpu needs"
             )
         _check_graph(self.bundle, "inputs", session.get_inputs(), manifest.inputs)
         _check_graph(self.bundle, "outputs", session.get_outputs(), outputs)
         return session
+
+    def _cut(self, model: bytes, start: Callable[[bytes], Any]) -> CutSession | None:
+        """The model in pieces, where the filters can take something out of it."""
+        if self._provider == CUDA or not library():
+            return None
+        cut = CutModel(model, runs_in_filters)
+        return CutSession(cut, start, self._threads) if cut.calls else None
 
     def _options(self) -> Any:
         options = onnxruntime.SessionOptions()
@@ -145,6 +161,18 @@ def open_best(bundle: Bundle, *, threads: int | None = None) -> OnnxRunner:
         return OnnxRunner(bundle, cuda=True, threads=threads, reason="ONNX Runtime found CUDA")
     except RunnerError as error:
         return OnnxRunner(bundle, threads=threads, reason=f"runs on CPU: {error}")
+
+
+def _operators(bundle: Bundle, cuda: bool) -> str:
+    """What runs our operators, in words; "" if there are none."""
+    names = ", ".join(bundle.manifest.custom_ops)
+    if not names:
+        return ""
+    if cuda:
+        return f"{names} as standard operators"
+    if library():
+        return f"{names} in filters {describe_kernels()}"
+    return f"{names} as standard operators, slowly: {NO_LIBRARY}"
 
 
 def _providers(provider: str) -> list[str]:

@@ -6,18 +6,21 @@ the field numbers are those of onnx.proto.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 MODEL_GRAPH, MODEL_FUNCTION = 7, 25
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO = 1, 5, 11, 12, 13
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP_TYPE, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
-ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_STRING, ATTRIBUTE_TYPE = 1, 3, 4, 20
+ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_STRING, ATTRIBUTE_TYPE = 1, 2, 3, 4, 20
 ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 FUNCTION_NAME, FUNCTION_DOMAIN = 1, 10
 TENSOR_DIMS, TENSOR_DATA_TYPE, TENSOR_NAME, TENSOR_RAW_DATA = 1, 2, 8, 9
 VALUE_NAME, VALUE_TYPE = 1, 2
-TYPE_TENSOR, TENSOR_TYPE_ELEMENT = 1, 1
+TYPE_TENSOR, TENSOR_TYPE_ELEMENT, TENSOR_TYPE_SHAPE = 1, 1, 2
+SHAPE_DIMENSION, DIMENSION_SIZE = 1, 1
+FLOAT_ATTRIBUTE, INT_ATTRIBUTE = 1, 2  # AttributeProto.AttributeType
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 
@@ -35,6 +38,19 @@ class Field:
     number: int
     whole: memoryview
     payload: memoryview
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """What a ValueInfoProto says of a tensor.
+
+    Attributes:
+        element: TensorProto.DataType, e.g. 1 = float32; 0 = not said.
+        shape: None for a size that is not said, or for all of them.
+    """
+
+    element: int
+    shape: tuple[int | None, ...] | None
 
 
 def fields(message: memoryview) -> Iterator[Field]:
@@ -85,6 +101,54 @@ def integer(message: memoryview, number: int) -> int:
     for payload in payloads(message, number):
         value, _ = _varint(payload, 0)
     return value
+
+
+def floating(message: memoryview, number: int) -> float:
+    """The float32 in a field; 0 where the field is left out.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    value = 0.0
+    for payload in payloads(message, number):
+        if len(payload) != struct.calcsize("<f"):
+            raise ValueError(f"{len(payload)} bytes where a float32 belongs")
+        (value,) = struct.unpack("<f", payload)
+    return value
+
+
+def number_attributes(node: memoryview) -> dict[str, float | int]:
+    """The numbers (>= 0 if whole) among the attributes of a NodeProto, by name."""
+    found: dict[str, float | int] = {}
+    for attribute in payloads(node, NODE_ATTRIBUTE):
+        kind = integer(attribute, ATTRIBUTE_TYPE)
+        if kind == INT_ATTRIBUTE:
+            found[text(attribute, ATTRIBUTE_NAME)] = integer(attribute, ATTRIBUTE_INT)
+        elif kind == FLOAT_ATTRIBUTE:
+            found[text(attribute, ATTRIBUTE_NAME)] = floating(attribute, ATTRIBUTE_FLOAT)
+    return found
+
+
+def tensor_type(value: memoryview) -> TensorType:
+    """The type in a ValueInfoProto of a tensor."""
+    element, shape = 0, None
+    for type_ in payloads(value, VALUE_TYPE):
+        for tensor in payloads(type_, TYPE_TENSOR):
+            element = integer(tensor, TENSOR_TYPE_ELEMENT)
+            for sizes in payloads(tensor, TENSOR_TYPE_SHAPE):
+                dimensions = payloads(sizes, SHAPE_DIMENSION)
+                shape = tuple(integer(size, DIMENSION_SIZE) or None for size in dimensions)
+    return TensorType(element, shape)
+
+
+def tensor_value(name: str, type_: TensorType) -> bytes:
+    """A ValueInfoProto of a tensor."""
+    tensor = varint(TENSOR_TYPE_ELEMENT, type_.element)
+    if type_.shape is not None:
+        sizes = (b"" if size is None else varint(DIMENSION_SIZE, size) for size in type_.shape)
+        shape = b"".join(delimited(SHAPE_DIMENSION, size) for size in sizes)
+        tensor += delimited(TENSOR_TYPE_SHAPE, shape)
+    return delimited(VALUE_NAME, name) + delimited(VALUE_TYPE, delimited(TYPE_TENSOR, tensor))
 
 
 def delimited(number: int, payload: bytes | memoryview | str) -> bytes:

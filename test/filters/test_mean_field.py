@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from seg_perception.filters import (
     set_num_threads,
 )
 from seg_perception.filters.linear import image_features
+from seg_perception.filters.native import at_most
 
 compiled = pytest.mark.skipif(native.library() is None, reason=native.NO_LIBRARY)
 Refine = Callable[[NDArray[np.float32], NDArray[np.uint8]], NDArray[np.float32]]
@@ -75,10 +77,12 @@ def test_numpy_equals_the_compiled_kernels(
 ) -> None:
     scores, image = scores_of(classes), picture()
     valid = padding(40, 48) if masked else None
-    matrix = np.random.default_rng(0).normal(0, 1, (classes, classes))
+    matrix = np.random.default_rng(0).normal(0, 1, (classes, classes)).astype(np.float32)
 
     def all_of_them() -> list[NDArray[np.float32]]:
         return [
+            dense_crf(scores, image, valid=valid, spatial=(3.0, matrix / 3)),
+            guided_crf(scores, image, valid=valid, compatibility=matrix),
             dense_crf(scores, image, valid=valid),
             dense_crf(scores, image, valid=valid, symmetric=True, compatibility=matrix),
             guided_crf(scores, image, valid=valid),
@@ -96,6 +100,41 @@ def test_potts_is_minus_one_on_the_diagonal(path: str) -> None:
     np.testing.assert_allclose(dense_crf(scores, image, compatibility=-np.eye(4)), potts, atol=1e-4)
     usual = dense_crf(scores, image, compatibility=1 - np.eye(4))
     np.testing.assert_allclose(softmax(usual), softmax(potts), atol=1e-4)
+
+
+def test_weights_may_mix_classes(path: str) -> None:
+    scores, image = scores_of(4), picture()
+    rng = np.random.default_rng(0)
+    first, second, mu = (rng.normal(0, 1, (4, 4)).astype(np.float32) for _ in range(3))
+    probs = softmax(scores).astype(np.float32)
+    spatial = PermutohedralLattice.spatial(40, 48, 2.0).apply(probs)
+    bilateral = PermutohedralLattice.bilateral(image, 10.0, 13.0).apply(probs)
+    mixed = [np.einsum("ij,jhw->ihw", m, x) for m, x in ((first, spatial), (second, bilateral))]
+    once = dense_crf(
+        scores,
+        image,
+        iterations=1,
+        spatial=(2.0, first),
+        bilateral=(10.0, 13.0, second),
+        compatibility=mu,
+    )
+    expected = scores - np.einsum("ij,jhw->ihw", mu, mixed[0] + mixed[1])
+    np.testing.assert_allclose(once, expected, atol=1e-4)
+    guided = GuidedFilter(image, 3, 1.0).apply(probs)
+    once = guided_crf(scores, image, iterations=1, weight=0.5, compatibility=mu)
+    expected = scores - 0.5 * np.einsum("ij,jhw->ihw", mu, guided)
+    np.testing.assert_allclose(once, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("other", [2.5, np.diag([1.0, 2.0, 1.0]).astype(np.float32)])
+def test_a_multiple_of_the_identity_is_a_number(other: Any, path: str) -> None:
+    scores, image = scores_of(3), picture()
+    matrix = 4 * np.eye(3, dtype=np.float32)
+    answers = [
+        dense_crf(scores, image, spatial=(3.0, other), bilateral=(20.0, 8.0, weight))
+        for weight in (4.0, matrix)
+    ]
+    np.testing.assert_allclose(*answers, atol=1e-4)
 
 
 def test_update_is_the_one_that_is_documented(path: str) -> None:
@@ -187,6 +226,36 @@ def test_threads_do_not_change_the_answer() -> None:
 
 
 @compiled
+def test_a_thread_may_limit_what_its_own_calls_use() -> None:
+    before = num_threads()
+    try:
+        set_num_threads(5)
+        with at_most(3):
+            with at_most(1):
+                assert num_threads() == 1
+            assert num_threads() == 3
+            seen: list[int] = []
+            other = threading.Thread(target=lambda: seen.append(num_threads()))
+            other.start()
+            other.join()
+            assert seen == [5]
+        with at_most(None):
+            assert num_threads() == 5
+    finally:
+        set_num_threads(before)
+
+
+@compiled
+def test_kernels_of_other_sources_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    native.library.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_VERSION", -1)
+        with pytest.raises(FilterError, match="build_ext --inplace"):
+            native.library()
+    assert native.library() is not None
+
+
+@compiled
 def test_may_be_called_from_several_threads_at_once() -> None:
     scores, image = scores_of(11, 100, 120), picture(100, 120)
     expected, answers = dense_crf(scores, image), []
@@ -236,6 +305,8 @@ NAN = np.full((3, 40, 48), np.nan, np.float32)
         (lambda: dense_crf(scores_of(3), picture(), iterations=-1), "give 0 or more"),
         (lambda: guided_crf(scores_of(3), picture(), iterations=-1), "give 0 or more"),
         (lambda: dense_crf(scores_of(3), picture(), compatibility=np.eye(4)), "one row and column"),
+        (lambda: dense_crf(scores_of(3), picture(), spatial=(3, np.eye(2))), "the weight is"),
+        (lambda: guided_crf(scores_of(3), picture(), compatibility=np.eye(2)), "row and column"),
         (lambda: probs_to_scores(scores_of(3)), "scores already"),
         (lambda: set_num_threads(0), "1 or more"),
     ],

@@ -70,8 +70,11 @@ bool select_kernels(const char* name) {
 
 using namespace segf;
 
+// Of this interface: native.py refuses a library that was built from other sources than its own.
+SEGF_API int segf_version() { return 2; }
 SEGF_API int segf_threads() { return Pool::instance().size(); }
 SEGF_API void segf_set_threads(int threads) { Pool::instance().resize(threads); }
+SEGF_API int segf_limit_threads(int threads) { return Pool::limit(threads); }
 SEGF_API const char* segf_instructions() { return kernels().name; }
 SEGF_API int segf_select_instructions(const char* name) { return select_kernels(name); }
 
@@ -106,11 +109,11 @@ SEGF_API int segf_lattice_apply(const Lattice* lattice, const float* x, int chan
 SEGF_API void segf_lattice_free(Lattice* lattice) { delete lattice; }
 
 SEGF_API int segf_mean_field(const float* unary, int channels, const Lattice* const* lattices,
-                             const float* weights, int n_lattices, const float* compatibility,
-                             int iterations, float* scores) {
+                             const float* weights, const float* const* matrices, int n_lattices,
+                             const float* compatibility, int iterations, float* scores) {
   return guarded([&] {
     std::vector<Kernel> terms;
-    for (int i = 0; i < n_lattices; ++i) terms.push_back({lattices[i], weights[i]});
+    for (int i = 0; i < n_lattices; ++i) terms.push_back({lattices[i], weights[i], matrices[i]});
     const bool finite = mean_field(unary, lattices[0]->n_pixels(), channels, terms.data(),
                                    n_lattices, compatibility, iterations, scores);
     return finite ? kOk : kNotFinite;
@@ -151,9 +154,10 @@ SEGF_API int segf_guided_apply(const Guided* guided, const float* x, int channel
 }
 
 SEGF_API int segf_guided_mean_field(const Guided* guided, const float* unary, int channels,
-                                    float weight, int iterations, float* scores) {
+                                    float weight, const float* compatibility, int iterations,
+                                    float* scores) {
   return guarded([&] {
-    guided->mean_field(unary, channels, weight, iterations, scores);
+    guided->mean_field(unary, channels, weight, compatibility, iterations, scores);
     return kOk;
   });
 }

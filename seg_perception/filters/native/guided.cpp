@@ -20,6 +20,16 @@ void for_channels(int channels, long numbers, long scratch, Each each) {
   });
 }
 
+Array<float> scaled_transpose(const float* matrix, int channels, float scale) {
+  Array<float> transpose(std::size_t(channels) * channels);
+  for (int to = 0; to < channels; ++to) {
+    for (int from = 0; from < channels; ++from) {
+      transpose[from * channels + to] = scale * matrix[to * channels + from];
+    }
+  }
+  return transpose;
+}
+
 }  // namespace
 
 Box::Box(int height, int width, int radius, const uint8_t* valid)
@@ -85,16 +95,17 @@ void Guided::apply(const float* x, float* y, int channels, bool transposed) cons
   });
 }
 
-void Guided::mean_field(const float* unary, int channels, float weight, int iterations,
-                        float* scores) const {
+void Guided::mean_field(const float* unary, int channels, float weight, const float* compatibility,
+                        int iterations, float* scores) const {
   const long n = n_pixels();
-  Array<float> probs(n * channels), filtered(n * channels);
+  Array<float> probs(n * channels), filtered(n * channels), matrix;
+  if (compatibility) matrix = scaled_transpose(compatibility, channels, weight);
   const int parts = n * channels < kSmallPlanes ? 1 : Pool::instance().size();
   auto update = [&](const float* message, float* out) {
     Pool::instance().run(parts, [&](int part) {
       const Share share(n, part, parts);
-      kernels().softmax(unary, message, weight, n, channels, share.first, share.last, probs.data(),
-                        out);
+      kernels().softmax(unary, message, weight, matrix.data(), n, channels, share.first,
+                        share.last, probs.data(), out);
     });
   };
   for (int i = 0; i < iterations; ++i) {

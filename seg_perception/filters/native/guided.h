@@ -27,9 +27,10 @@ class Guided {
 
   long n_pixels() const { return box_.n_pixels(); }
   void apply(const float* x, float* y, int channels, bool transposed) const;
-  // s = u + weight F softmax(s), `iterations` times.
-  void mean_field(const float* unary, int channels, float weight, int iterations,
-                  float* scores) const;
+  // s = u - weight mu F softmax(s), `iterations` times. `compatibility` is mu [channels][channels],
+  // null = -I.
+  void mean_field(const float* unary, int channels, float weight, const float* compatibility,
+                  int iterations, float* scores) const;
 
  private:
   Box box_;

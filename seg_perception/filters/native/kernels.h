@@ -35,6 +35,7 @@ struct Points {
 struct Term {
   Points points;
   float scale;
+  const float* matrix;  // instead of `scale` and `Pass::compatibility`, stored like that; null = none
   const float* values;  // [M][blocks], blurred; null = no message yet
   float* sums;          // [M][blocks]; null = nobody will read them
 };
@@ -86,9 +87,10 @@ struct Kernels {
   // Means and inverse covariances of the guide's windows.
   void (*guided_statistics)(const Plane& plane, float eps, const float* guide, float* mean,
                             float* inverse, float* scratch);
-  // q = softmax(u + weight f) over channels of planes [C][N], pixels first..last; f may be null.
-  void (*softmax)(const float* unary, const float* filtered, float weight, long n_pixels,
-                  int channels, long first, long last, float* probs, float* scores);
+  // q = softmax(u + weight f) over channels of planes [C][N], pixels first..last, or of u - M f with
+  // a matrix (its transpose, [C][C]); f may be null.
+  void (*softmax)(const float* unary, const float* filtered, float weight, const float* matrix,
+                  long n_pixels, int channels, long first, long last, float* probs, float* scores);
 };
 
 // A row with margins for the windows at its ends.

@@ -278,17 +278,13 @@ static void blur_of(const uint32_t* lower, const uint32_t* upper, long first, lo
 // ---- mean field: slice -> compatibility -> softmax -> splat --------------------------------------
 
 template <typename W, int N>
-SEGF_INLINE void add_message(const Pass& pass, int n_vectors, const Row<W, N>& message,
-                             Row<W, N>& scores) {
+SEGF_INLINE void subtract_product(const float* matrix, int channels, int n_vectors,
+                                  const Row<W, N>& message, Row<W, N>& scores) {
   typedef typename W::Float F;
   const int n = N ? N : n_vectors;
-  if (!pass.compatibility) {
-    for (int b = 0; b < n; ++b) scores.v[b] += message.v[b];
-    return;
-  }
   const float* numbers = (const float*)message.v;
-  for (int c = 0; c < pass.channels; ++c) {
-    const F* column = (const F*)pass.compatibility + long(c) * n;
+  for (int c = 0; c < channels; ++c) {
+    const F* column = (const F*)matrix + long(c) * n;
     for (int b = 0; b < n; ++b) scores.v[b] -= numbers[c] * column[b];
   }
 }
@@ -321,10 +317,19 @@ SEGF_INLINE void scores_of(const Pass& pass, long pixel, int n_vectors, Row<W, N
     const Term& term = pass.terms[t];
     if (!term.values) return;  // the first pass: no message yet
     gather<W, N>(term.points, pixel, n, term.values, part);
-    const float scale = term.scale * term.points.after[pixel];
-    for (int b = 0; b < n; ++b) message.v[b] += scale * part.v[b];
+    const float scale = (term.matrix ? 1.0f : term.scale) * term.points.after[pixel];
+    for (int b = 0; b < n; ++b) part.v[b] *= scale;
+    if (term.matrix) {
+      subtract_product<W, N>(term.matrix, pass.channels, n, part, scores);
+    } else {
+      for (int b = 0; b < n; ++b) message.v[b] += part.v[b];
+    }
   }
-  add_message<W, N>(pass, n, message, scores);
+  if (pass.compatibility) {
+    subtract_product<W, N>(pass.compatibility, pass.channels, n, message, scores);
+  } else {
+    for (int b = 0; b < n; ++b) scores.v[b] += message.v[b];
+  }
 }
 
 // Strips go through each step as a whole: in steps this short the processor works on several pixels
@@ -637,20 +642,34 @@ static void guided(const GuidedPlan& plan, const float* x, float* y, float* scra
   });
 }
 
-static void softmax(const float* unary, const float* filtered, float weight, long n_pixels,
-                    int channels, long first, long last, float* probs, float* scores) {
+// row += weight f, or row -= M f with the rows of M's transpose.
+SEGF_INLINE void add_filtered(const float* filtered, float weight, const float* matrix,
+                              long n_pixels, int channels, long start, int n, Span* row) {
+  for (int from = 0; from < channels; ++from) {
+    const Span f = load(filtered + from * n_pixels + start, n);
+    if (!matrix) {
+      row[from] += weight * f;
+      continue;
+    }
+    const float* column = matrix + long(from) * channels;
+    for (int c = 0; c < channels; ++c) row[c] -= column[c] * f;
+  }
+}
+
+static void softmax(const float* unary, const float* filtered, float weight, const float* matrix,
+                    long n_pixels, int channels, long first, long last, float* probs,
+                    float* scores) {
   Span row[kMaxBlocks * kBlock];
   for (long start = first; start < last; start += kSpan) {
     const int n = last - start < kSpan ? int(last - start) : kSpan;
-    Span peak = Span{} + kNever, total = {};
-    for (int c = 0; c < channels; ++c) {
-      const long at = c * n_pixels + start;
-      row[c] = load(unary + at, n);
-      if (filtered) row[c] += weight * load(filtered + at, n);
-      if (scores) store(scores + at, row[c], n);
-      peak = larger(peak, row[c]);
+    for (int c = 0; c < channels; ++c) row[c] = load(unary + c * n_pixels + start, n);
+    if (filtered) add_filtered(filtered, weight, matrix, n_pixels, channels, start, n, row);
+    if (scores) {
+      for (int c = 0; c < channels; ++c) store(scores + c * n_pixels + start, row[c], n);
+      continue;
     }
-    if (scores) continue;
+    Span peak = row[0], total = {};
+    for (int c = 1; c < channels; ++c) peak = larger(peak, row[c]);
     for (int c = 0; c < channels; ++c) {
       row[c] = exp_of<SpanWidth>(row[c] - peak);
       total += row[c];

@@ -37,7 +37,10 @@ class MeanField {
     finite_ = finite;
     if (compatibility) compatibility_ = transposed_rows(compatibility, channels);
     for (int t = 0; t < n_terms; ++t) {
-      terms_.push_back({terms[t].lattice->points(), terms[t].weight, nullptr, nullptr});
+      matrices_.emplace_back();
+      if (terms[t].matrix) matrices_[t] = transposed_rows(terms[t].matrix, channels);
+      terms_.push_back({terms[t].lattice->points(), terms[t].weight, matrices_[t].data(), nullptr,
+                        nullptr});
       exchanges_.emplace_back(new Exchange(*terms[t].lattice, blocks_, parts_));
     }
   }
@@ -70,6 +73,7 @@ class MeanField {
   const int channels_, blocks_, parts_;
   bool finite_ = true;
   Array<float> rows_, compatibility_;
+  std::vector<Array<float>> matrices_;
   std::vector<Term> terms_;
   std::vector<std::unique_ptr<Exchange>> exchanges_;
 };

@@ -8,6 +8,7 @@ namespace segf {
 struct Kernel {
   const Lattice* lattice;
   float weight;
+  const float* matrix;  // [channels][channels], in the place of mu weight; null = none
 };
 
 // Updates planes scores [channels][N] `iterations` times: s = u - mu sum_k weight_k K_k softmax(s).

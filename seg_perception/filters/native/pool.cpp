@@ -2,7 +2,9 @@
 
 #include <pthread.h>
 
+#include <limits>
 #include <new>
+#include <utility>
 
 namespace segf {
 namespace {
@@ -23,12 +25,16 @@ inline void relax() {
 
 // A forked child (torch's data loaders) has none of its parent's threads: it starts with a new pool.
 void forget_after_fork() {
-  const int size = the_pool->size();
+  const int size = the_pool->full_size();
   the_pool = new Pool;
   the_pool->resize(size);
 }
 
 }  // namespace
+
+thread_local int Pool::limit_ = std::numeric_limits<int>::max();
+
+int Pool::limit(int threads) { return std::exchange(limit_, threads); }
 
 Pool& Pool::instance() {
   std::call_once(made, [] {

@@ -2,6 +2,7 @@
 // fight for the cores.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -18,9 +19,12 @@ class Pool {
 
   static Pool& instance();
 
-  // How many threads work on a call, the caller included.
-  int size() const { return size_.load(std::memory_order_relaxed); }
+  // How many threads work on a call of this thread, the caller included.
+  int size() const { return std::min(full_size(), limit_); }
+  int full_size() const { return size_.load(std::memory_order_relaxed); }
   void resize(int size);
+  // At most so many for the calls of this thread from now on; gives what it was.
+  static int limit(int threads);
 
   // Runs task(0) ... task(parts - 1) and returns when all are done. May be called from several
   // threads at once. Throws std::bad_alloc if a task did.
@@ -40,6 +44,8 @@ class Pool {
   void work_on(Job& job);
   void serve();
   void start_workers();
+
+  static thread_local int limit_;
 
   std::atomic<int> size_{1};
   std::atomic<int> open_{0};  // jobs with parts that nobody has taken yet

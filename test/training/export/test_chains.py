@@ -14,11 +14,14 @@ from tiny_training import TINY_CODE, TINY_DENOISER, TINY_NETWORKS, TINY_PRIOR, T
 from torch import Tensor, nn
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
+from seg_perception.filters.native import NO_LIBRARY, library
+from seg_perception.runtime import onnx_runner
 from seg_perception.runtime.bundle import TensorSpec, load_bundle
+from seg_perception.runtime.runner import open_runner
 from training.export.bundle import About, write_bundle
 from training.export.onnx_file import exportable, halve_weights, to_onnx
 from training.model import Segmenter
-from training.refiners import GuidedCrfConfig, refiner_name
+from training.refiners import GuidedCrfConfig, MeanFieldConfig, refiner_name
 
 HEIGHT, WIDTH = 72, 104  # no multiple of 16 or 32: every pooling has something to round
 IMAGE = TensorSpec("image", "float32", (1, 3, HEIGHT, WIDTH))
@@ -74,3 +77,27 @@ def test_a_bundle_with_the_chain_checks_itself(refiners: tuple[Any, ...], tmp_pa
     write_bundle(model_of(TINY_UNARY, refiners), (64, 96), about, tmp_path / "bundle")
     manifest = load_bundle(tmp_path / "bundle").manifest
     assert [r.name for r in manifest.refiners] == [refiner_name(config) for config in refiners]
+
+
+@pytest.mark.skipif(library() is None, reason=NO_LIBRARY)
+def test_operators_answer_alike_in_the_filters_and_as_bodies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense = MeanFieldConfig(sxy=30.0, srgb=8.0, stride=4, iterations=2)
+    model = model_of(TINY_UNARY, (dense, TINY_CODE, TINY_DENOISER, GuidedCrfConfig()))
+    about = About("tiny", CAMVID_CLASSES, CAMVID_GROUPS, {}, [], {})
+    bundle = write_bundle(model, (64, 96), about, tmp_path / "bundle")
+    filters = open_runner(bundle, "onnx", threads=2)
+    assert "; MeanField, GuidedCrf in filters compiled for" in filters.reason
+    monkeypatch.setattr(onnx_runner, "library", lambda: None)
+    bodies = open_runner(bundle, "onnx", threads=2)
+    assert "MeanField, GuidedCrf as standard operators, slowly: the filters'" in bodies.reason
+    for case in bundle.golden():
+        for outputs in (None, tuple(case.outputs), ("labels_unrefined",)):
+            found, expected = (r.run(case.inputs, outputs) for r in (filters, bodies))
+            assert found.keys() == expected.keys()
+            for name in found:
+                if name.startswith("labels"):
+                    assert (found[name] == expected[name]).mean() >= 0.999
+                else:
+                    np.testing.assert_allclose(found[name], expected[name], atol=1.0)

@@ -1,7 +1,8 @@
-"""The bodies of our operators, in ONNX Runtime, beside the refiners they stand for."""
+"""Our operators, as bodies in ONNX Runtime and in the filters, beside the refiners they are."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper
 from torch import Tensor
 
+from seg_perception.runtime.onnx_cut import CutModel
+from seg_perception.runtime.onnx_native import CutSession, runs_in_filters
 from training.export.onnx_body import DOMAIN, OPSET
 from training.export.onnx_functions import FUNCTIONS
 from training.networks import UnaryOutput
@@ -55,8 +58,10 @@ def learnt(refiner: OperatorRefiner[Any, Any]) -> OperatorRefiner[Any, Any]:
     return refiner.eval()
 
 
-def run(refiner: OperatorRefiner[Any, Any], operands: tuple[Tensor, ...]) -> np.ndarray:
-    """One node of the operator, in ONNX Runtime with several threads."""
+def run(
+    refiner: OperatorRefiner[Any, Any], operands: tuple[Tensor, ...], *, filters: bool
+) -> np.ndarray:
+    """One node of the operator, in the filters or in ONNX Runtime, with several threads."""
     attributes = refiner.attributes()
     function = FUNCTIONS[refiner.operator](attributes, tuple(operands[0].shape[1:]))
     names = [f"x{i}" for i in range(len(operands))]
@@ -75,11 +80,19 @@ def run(refiner: OperatorRefiner[Any, Any], operands: tuple[Tensor, ...]) -> np.
     onnx.checker.check_model(model, full_check=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    encoded, start = model.SerializeToString(), partial(start_session, options)
+    session = (
+        CutSession(CutModel(encoded, runs_in_filters), start, 4) if filters else start(encoded)
+    )
     values = {name: x.detach().numpy() for name, x in zip(names, operands, strict=True)}
-    return np.asarray(session.run(None, values)[0])
+    return np.asarray(session.run(["y"], values)[0])
 
 
+def start_session(options: Any, model: bytes) -> Any:
+    return onnxruntime.InferenceSession(model, options)
+
+
+@pytest.mark.parametrize("filters", [False, True], ids=["body", "filters"])
 @pytest.mark.parametrize(
     "refiner",
     [
@@ -89,10 +102,14 @@ def run(refiner: OperatorRefiner[Any, Any], operands: tuple[Tensor, ...]) -> np.
     ids=lambda refiner: f"{refiner.name}-{refiner.iterations}",
 )
 @torch.no_grad()
-def test_the_body_gives_the_refiners_probabilities(refiner: OperatorRefiner[Any, Any]) -> None:
+def test_the_operator_gives_the_refiners_probabilities(
+    refiner: OperatorRefiner[Any, Any], filters: bool
+) -> None:
     refiner, scene = learnt(refiner), street()
     expected = F.softmax(refiner(scene), dim=1)
-    found = F.softmax(torch.from_numpy(run(refiner, refiner.operands(scene))), dim=1)
+    found = F.softmax(
+        torch.from_numpy(run(refiner, refiner.operands(scene), filters=filters)), dim=1
+    )
     assert (expected - F.softmax(scene.unary.scores, dim=1)).abs().mean() > 0.01
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
     assert (found.argmax(dim=1) == expected.argmax(dim=1)).float().mean() >= 0.999
