@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -75,3 +76,29 @@ def class_ids(classes: Sequence[ClassInfo], names: Iterable[str]) -> tuple[int, 
             f"unknown class {', '.join(map(repr, unknown))}: use one of {', '.join(ids)}"
         )
     return tuple(ids[name] for name in wanted)
+
+
+def classes_to_json(classes: Sequence[ClassInfo]) -> str:
+    """Names and colours (RGB) by id, as `~/label_info` tells them where vision_msgs is missing."""
+    class_map = [
+        {"class_id": info.id, "class_name": info.name, "color": list(info.color)}
+        for info in classes
+    ]
+    return json.dumps({"class_map": class_map})
+
+
+def classes_from_json(text: str) -> tuple[ClassInfo, ...]:
+    """What `classes_to_json` wrote.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        return tuple(
+            ClassInfo(int(one["class_id"]), str(one["class_name"]), tuple(one["color"]))
+            for one in json.loads(text)["class_map"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{text[:80]!r} names no classes ({error!r}): write them as ~/label_info has them"
+        ) from error

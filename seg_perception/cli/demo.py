@@ -6,9 +6,9 @@ import argparse
 from dataclasses import replace
 
 from seg_perception.cli.console import bar, out
-from seg_perception.cli.opening import runner_of
+from seg_perception.cli.opening import dataset_of, in_classes_of, runner_of
 from seg_perception.cli.replay import node_parameters, open_bundle, replay_bag, show
-from seg_perception.datasets import Dataset, open_dataset
+from seg_perception.datasets import Dataset
 from seg_perception.evaluation.compare import Comparer
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
 from seg_perception.evaluation.real_samples import real_exhibits
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         SegPerceptionError: the data is not there, or the node does not answer.
     """
     bundle = open_bundle(args.bundle)
-    dataset = _dataset(args)
+    dataset = in_classes_of(bundle.manifest, _dataset(args), args)
     bag = args.out / "drive"
     with bar(f"making a bag of {dataset.name}") as progress:
         make_bag(dataset, bag, BagOptions(overwrite=True), progress)
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     result = replay_bag(bag, bundle, args, options)
     if args.samples is not None:
         result = _with_samples(result, args, bundle)
-    drive = "a rendered street" if args.camvid is None else f"CamVid val in {args.camvid}"
+    drive = f"{dataset.name}, {args.split}" + (f", in {args.root}" if args.root else "")
     show(result, bundle, drive, args.out / "scores.json", args.out / "report.html")
 
 
@@ -49,6 +49,9 @@ def _with_samples(result: ReplayResult, args: argparse.Namespace, bundle: Bundle
 
 
 def _dataset(args: argparse.Namespace) -> Dataset:
+    """As told; --camvid DIR is CamVid in DIR, and a street is as long as a demo should be."""
     if args.camvid is not None:
-        return open_dataset("camvid", args.camvid, "val", frames=args.frames)
-    return open_dataset("street", None, "val", frames=args.frames or STREET_FRAMES)
+        args.dataset, args.root = "camvid", args.camvid
+    if args.dataset == "street" and args.limit is None:
+        args.limit = STREET_FRAMES
+    return dataset_of(args)

@@ -6,9 +6,8 @@ import argparse
 from collections.abc import Callable
 
 from seg_perception.cli.console import bar, out
-from seg_perception.cli.opening import dataset_of, runner_of
+from seg_perception.cli.opening import dataset_of, in_classes_of, runner_of
 from seg_perception.datasets import Dataset
-from seg_perception.datasets.relabel import in_classes, read_class_map
 from seg_perception.evaluation.evaluate import ScoredFrame, evaluate, evidence_cases
 from seg_perception.evaluation.pictures import write_strip
 from seg_perception.evaluation.plain import write_json
@@ -23,9 +22,7 @@ def run(args: argparse.Namespace) -> None:
         SegPerceptionError: the bundle, the dataset or the evidence is not what it should be.
     """
     bundle = load_bundle(args.bundle)
-    class_map = None if args.class_map is None else read_class_map(args.class_map)
-    manifest = bundle.manifest
-    dataset = in_classes(dataset_of(args), manifest.classes, manifest.class_groups, class_map)
+    dataset = in_classes_of(bundle.manifest, dataset_of(args), args)
     cases = evidence_cases(args.evidence, args.evidence_kind, dataset.classes)
     with runner_of(args, bundle) as runner, bar("evaluating") as progress:
         observe = _observer(args, dataset, progress)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 
 from seg_perception.cli.console import bar, out
-from seg_perception.cli.opening import dataset_of
+from seg_perception.cli.opening import dataset_of, in_classes_of
+from seg_perception.errors import ConfigError
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
 from seg_perception.evaluation.sensor_faults import parse_fault
 from seg_perception.evaluation.sensors import KnownLabels
+from seg_perception.runtime.bundle import load_bundle
 
 
 def run(args: argparse.Namespace) -> None:
@@ -27,7 +29,12 @@ def run(args: argparse.Namespace) -> None:
         rate_hz=args.rate,
         overwrite=args.overwrite,
     )
+    dataset = dataset_of(args)
+    if args.bundle is not None:
+        dataset = in_classes_of(load_bundle(args.bundle).manifest, dataset, args)
+    elif args.class_map is not None:
+        raise ConfigError("--class-map gives classes of a bundle: name it with --bundle")
     with bar("writing") as progress:
-        counts = make_bag(dataset_of(args), args.out, options, progress)
+        counts = make_bag(dataset, args.out, options, progress)
     for topic, count in counts.items():
         out.print(f"{count:6d}  {topic}")

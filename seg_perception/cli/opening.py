@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 from seg_perception.cli.console import engine_bar
 from seg_perception.datasets import Dataset, open_dataset
+from seg_perception.datasets.relabel import in_classes, read_class_map
 from seg_perception.runtime.bundle import Bundle
+from seg_perception.runtime.manifest import Manifest
 from seg_perception.runtime.runner import Runner, open_runner
 
 
@@ -26,6 +28,16 @@ def dataset_of(args: argparse.Namespace) -> Dataset:
         drives=args.drives,
         seed=args.seed,
     )
+
+
+def in_classes_of(manifest: Manifest, dataset: Dataset, args: argparse.Namespace) -> Dataset:
+    """The dataset in the classes of a model, by --class-map where there is one.
+
+    Raises:
+        ConfigError: the map is none, or does not fit.
+    """
+    class_map = None if args.class_map is None else read_class_map(args.class_map)
+    return in_classes(dataset, manifest.classes, manifest.class_groups, class_map)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def _add_demo(commands: Any) -> None:
         "--camvid",
         type=Path,
         metavar="DIR",
-        help="drive through CamVid's val split in DIR (train/ trainannot/ val/ ...) instead",
+        help="the same as --dataset camvid --root DIR (train/ trainannot/ val/ ...)",
     )
     parser.add_argument(
         "--samples",
@@ -87,7 +87,8 @@ def _add_demo(commands: Any) -> None:
         help="show frames of real sensors, too: KITTI's lidar in DIR/kitti (image_2/ velodyne/ "
         "calib/) and TuSimple's lane lines in DIR/tusimple (image/ lane_instance/)",
     )
-    parser.add_argument("--frames", type=_positive, metavar="N", help="only the first N frames")
+    _add_dataset_options(parser, default="street")
+    _add_class_map(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -114,13 +115,7 @@ def _add_evaluate(commands: Any) -> None:
         "bundle", type=Path, metavar="BUNDLE", help="the folder of the model bundle"
     )
     _add_dataset_options(parser)
-    parser.add_argument(
-        "--class-map",
-        type=Path,
-        metavar="FILE",
-        help="where the dataset has other classes than the bundle: a JSON object that gives each "
-        'of them a class of the bundle, or null for void, as {"vegetation": "tree", ...}',
-    )
+    _add_class_map(parser)
     parser.add_argument(
         "--evidence",
         type=_names,
@@ -147,6 +142,13 @@ def _add_make_bag(commands: Any) -> None:
         f"own, so that `ros2 bag play` drives it without remapping.\n\n{FAULTS_HELP}\n{KINDS_HELP}",
     )
     _add_dataset_options(parser)
+    _add_class_map(parser)
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="write labels in the classes of this model (default: in those of the dataset)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bag to write")
     parser.add_argument("--overwrite", action="store_true", help="replace a bag that is there")
     parser.add_argument(
@@ -221,6 +223,7 @@ def _add_replay(commands: Any) -> None:
         metavar="NAME:=TOPIC",
         help="where else something is in the bag, as in --topic points:=/lidar/points; repeatable",
     )
+    _add_class_map(parser)
     parser.add_argument("--frames", type=_positive, metavar="N", help="only the first N frames")
     parser.add_argument(
         "--evidence",
@@ -305,11 +308,22 @@ def _add_build_engine(commands: Any) -> None:
     )
 
 
-def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
+def _add_class_map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--class-map",
+        type=Path,
+        metavar="FILE",
+        help="where the truth has other classes than the bundle: a JSON object that gives each "
+        'of them a class of the bundle, or null for void, as {"vegetation": "tree", ...}',
+    )
+
+
+def _add_dataset_options(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     parser.add_argument(
         "--dataset",
         choices=tuple(DATASETS),
-        required=True,
+        required=default is None,
+        default=default,
         help="street is rendered; docs/datasets.md shows how the others must lie in --root",
     )
     parser.add_argument("--root", type=Path, metavar="DIR", help="where the dataset lies")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_perception.classes import ClassInfo
 from seg_perception.cli.console import bar, out
 from seg_perception.cli.opening import runner_of
-from seg_perception.evaluation.bag import Bag
+from seg_perception.datasets.relabel import ClassMap, label_table, read_class_map
+from seg_perception.errors import ConfigError
+from seg_perception.evaluation.bag import TRUTH_INFO_TOPIC, Bag
 from seg_perception.evaluation.compare import Comparer
 from seg_perception.evaluation.plain import write_json
 from seg_perception.evaluation.replay import ReplayResult, Scorer
@@ -36,7 +43,9 @@ def run(args: argparse.Namespace) -> None:
     if args.live:
         result, drive = _listen(args, bundle), f"live from {args.node}"
     else:
-        result, drive = replay_bag(args.bag, bundle, args, _play_options(args)), str(args.bag)
+        class_map = None if args.class_map is None else read_class_map(args.class_map)
+        result = replay_bag(args.bag, bundle, args, _play_options(args), class_map)
+        drive = str(args.bag)
     show(result, bundle, drive, args.json, args.report)
 
 
@@ -51,7 +60,11 @@ def open_bundle(path: Path | None) -> Bundle:
 
 
 def replay_bag(
-    path: Path, bundle: Bundle, args: argparse.Namespace, options: PlayOptions
+    path: Path,
+    bundle: Bundle,
+    args: argparse.Namespace,
+    options: PlayOptions,
+    class_map: ClassMap | None = None,
 ) -> ReplayResult:
     """Play a bag through the node, then score what it answered.
 
@@ -60,19 +73,21 @@ def replay_bag(
         bundle: for the node, and for what it is compared with.
         args: --runner and --threads for both, --image-topic and --topic.
         options: how to play.
+        class_map: the bundle's class of each of the truth's, where they differ.
 
     Raises:
         SegPerceptionError: the bag cannot be read, or the node does not answer.
     """
     topics = dict(getattr(args, "topic", ()))
     with Bag(path, getattr(args, "image_topic", None), topics) as bag:
+        table = _truth_table(bag, bundle.manifest.classes, options, class_map)
         with bar("driving") as progress:
             log = play(bag, bundle.path, options, progress)
         with runner_of(args, bundle) as runner, bar("scoring") as progress:
             scorer = Scorer(bundle.manifest.classes, Comparer(runner))
             settings = settings_of(options.parameters)
             senses = make_senses(bundle.manifest, Frames(), settings)
-            frames = replayed_frames(bag, log, senses)
+            frames = replayed_frames(bag, log, senses, table)
             for i, frame in enumerate(frames, start=1):
                 scorer.add(frame)
                 progress(i, log.transport.answered)
@@ -112,6 +127,38 @@ def _play_options(args: argparse.Namespace) -> PlayOptions:
         parameters={**node_parameters(args), **dict(args.param)},
         start_timeout_s=args.timeout,
     )
+
+
+def _truth_table(
+    bag: Bag, classes: Sequence[ClassInfo], options: PlayOptions, class_map: ClassMap | None
+) -> NDArray[np.uint8] | None:
+    """The class of each id of the truth, uint8 [256]; None where they are the bundle's.
+
+    Raises:
+        ConfigError: they are others, and no map says which.
+    """
+    theirs, ours = bag.truth_classes, [info.name for info in classes]
+    if theirs is None:
+        if class_map is not None:
+            raise ConfigError(
+                f"{bag.path} does not name the classes of its truth ({TRUTH_INFO_TOPIC}), so that "
+                "--class-map cannot be applied: leave it out, or make the bag anew"
+            )
+        return None
+    names = [info.name for info in theirs]
+    if class_map is None and names == ours:
+        return None
+    if class_map is None and set(names) != set(ours):
+        raise ConfigError(
+            f"the truth of {bag.path} tells {', '.join(names)} apart, the bundle "
+            f"{', '.join(ours)}: say with --class-map which of the bundle's classes they are"
+        )
+    if "labels" in bag.topics.evidence and options.gives("labels"):
+        raise ConfigError(
+            f"evidence/labels of {bag.path} has other class ids than the bundle: make the bag with "
+            "--bundle and --class-map, or leave the source out, as in --evidence lanes,depth,lidar"
+        )
+    return label_table(str(bag.path), theirs, classes, class_map or {name: name for name in names})
 
 
 def _listen(args: argparse.Namespace, bundle: Bundle) -> ReplayResult:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from seg_perception.classes import VOID, ClassInfo, class_ids
 from seg_perception.datasets.sample import Dataset, Sample
@@ -38,17 +39,7 @@ class Relabelled:
         groups: Mapping[str, tuple[str, ...]],
         class_map: ClassMap,
     ) -> None:
-        names = [info.name for info in dataset.classes]
-        class_ids(dataset.classes, class_map)
-        if lacking := [name for name in names if name not in class_map]:
-            raise ConfigError(
-                f"the class map leaves out {', '.join(lacking)} of {dataset.name}; "
-                "give each a class of the bundle, or null for void"
-            )
-        wanted = [class_map[name] for name in names]
-        ids = [VOID if new is None else class_ids(classes, [new])[0] for new in wanted]
-        self._table = np.full(256, VOID, np.uint8)
-        self._table[[info.id for info in dataset.classes]] = ids
+        self._table = label_table(dataset.name, dataset.classes, classes, class_map)
         self._dataset = dataset
         self.name, self.drives = dataset.name, dataset.drives
         self.classes, self.groups = tuple(classes), groups
@@ -60,6 +51,33 @@ class Relabelled:
         """Sample `index`, relabelled."""
         sample = self._dataset[index]
         return replace(sample, labels=np.asarray(cv2.LUT(sample.labels, self._table), np.uint8))
+
+
+def label_table(
+    name: str, theirs: Sequence[ClassInfo], ours: Sequence[ClassInfo], class_map: ClassMap
+) -> NDArray[np.uint8]:
+    """The id among our classes of each id among theirs, uint8 [256]; 255 for all that is void.
+
+    Args:
+        name: of what is labelled by their classes.
+        theirs: classes.
+        ours: classes.
+        class_map: our class of each of theirs by name; None = void.
+
+    Raises:
+        ConfigError: one of theirs is not in the map, or it names one that is in neither list.
+    """
+    class_ids(theirs, class_map)
+    if lacking := [info.name for info in theirs if info.name not in class_map]:
+        raise ConfigError(
+            f"the class map leaves out {', '.join(lacking)} of {name}; "
+            "give each a class of the bundle, or null for void"
+        )
+    wanted = [class_map[info.name] for info in theirs]
+    ids = [VOID if new is None else class_ids(ours, [new])[0] for new in wanted]
+    table = np.full(256, VOID, np.uint8)
+    table[[info.id for info in theirs]] = ids
+    return table
 
 
 def read_class_map(path: Path) -> dict[str, str | None]:

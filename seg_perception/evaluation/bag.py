@@ -18,7 +18,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from seg_perception.errors import BagError
+from seg_perception.classes import ClassInfo, classes_from_json
+from seg_perception.errors import BagError, ConfigError
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -26,6 +27,7 @@ CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 PATH_TYPE = "nav_msgs/msg/Path"
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 TRANSFORM_TYPE = "geometry_msgs/msg/TransformStamped"
+STRING_TYPE = "std_msgs/msg/String"
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
 IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
@@ -38,6 +40,7 @@ ODOMETRY_TOPIC = "/odometry"
 TF_TOPIC = "/tf"
 TF_STATIC_TOPIC = "/tf_static"
 TRUTH_TOPIC = "/truth/labels"
+TRUTH_INFO_TOPIC = "/truth/label_info"
 EVIDENCE_TOPIC = "/evidence/"
 TOPICS_OF = {
     "lane_mask": ("lane_mask",),
@@ -143,6 +146,11 @@ class Bag:
         image_topic: which images to take; None = `/image`, or the only colour images there are.
         named: topic by role, for those that were not recorded under their usual names.
 
+    Attributes:
+        topics: what was recorded.
+        truth_classes: those of the truth, where `/truth/label_info` names them.
+        n_frames: how many images there are.
+
     Raises:
         BagError: on entering or reading: it is not a bag, cannot be read, holds no images, or none
             of the topics named.
@@ -152,6 +160,7 @@ class Bag:
     image_topic: str | None = None
     named: Mapping[str, str] = field(default_factory=dict)
     topics: BagTopics = field(init=False)
+    truth_classes: tuple[ClassInfo, ...] | None = field(init=False)
     n_frames: int = field(init=False)
     _reader: Reader = field(init=False, repr=False)
 
@@ -166,6 +175,7 @@ class Bag:
                 if c.topic in roles
             }
             self.topics = BagTopics(roles, types)
+            self.truth_classes = _truth_classes(self._reader, self.path)
             self.n_frames = self._reader.topics[image].msgcount
         except BaseException:
             self._reader.close()
@@ -322,6 +332,26 @@ def _roles(reader: Reader, image: str, named: Mapping[str, str], path: Path) -> 
         if usual is not None and fits:
             roles[topic] = usual
     return {topic: role for topic, role in roles.items() if topic in reader.topics}
+
+
+def _truth_classes(reader: Reader, path: Path) -> tuple[ClassInfo, ...] | None:
+    """The classes of the truth, if their names were recorded.
+
+    Raises:
+        BagError: what was recorded names none.
+    """
+    told = [
+        c
+        for c in reader.connections
+        if c.topic.endswith(TRUTH_INFO_TOPIC) and c.msgtype == STRING_TYPE
+    ]
+    for _, _, data in _guarded(reader, told, path) if told else ():
+        message: Any = TYPESTORE.deserialize_cdr(data, STRING_TYPE)
+        try:
+            return classes_from_json(message.data)
+        except ConfigError as error:
+            raise BagError(f"{path}: {error}") from error
+    return None
 
 
 def _role_of(topic: str) -> str | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_perception.classes import ClassInfo, classes_to_json
 from seg_perception.datasets import Camera, Sample
 from seg_perception.evaluation.bag import (
     CAMERA_INFO_TYPE,
@@ -18,6 +19,7 @@ from seg_perception.evaluation.bag import (
     ODOMETRY_TYPE,
     PATH_TYPE,
     POINTS_TYPE,
+    STRING_TYPE,
     TF_TYPE,
     TRANSFORM_TYPE,
     TYPESTORE,
@@ -83,6 +85,11 @@ def points(header: Any, cloud: NDArray[np.float32]) -> Any:
     field = T["sensor_msgs/msg/PointField"]
     fields = [field(name, 4 * i, FLOAT32, 1) for i, name in enumerate(POINT_FIELDS)]
     return T[POINTS_TYPE](header, 1, len(cloud), fields, False, step, data.nbytes, data, True)
+
+
+def label_info(classes: Sequence[ClassInfo]) -> Any:
+    """Which class has which id, as JSON."""
+    return T[STRING_TYPE](classes_to_json(classes))
 
 
 def tf(header: Any, places: Mapping[str, Pose]) -> Any:

@@ -33,6 +33,7 @@ from seg_perception.evaluation.bag import (
     ODOMETRY_TOPIC,
     SOURCES,
     TF_STATIC_TOPIC,
+    TRUTH_INFO_TOPIC,
     TRUTH_TOPIC,
     TYPESTORE,
 )
@@ -55,7 +56,8 @@ LATCHED = Qos(
     liveliness_lease_duration=FOREVER,
     avoid_ros_namespace_conventions=False,
 )
-"""As /tf_static is recorded, so that `ros2 bag play` offers it to who comes late."""
+LATCHED_TOPICS = (TF_STATIC_TOPIC, TRUTH_INFO_TOPIC)
+"""Recorded as such, so that `ros2 bag play` offers them to who comes late."""
 DRIVE_GAP_NS = 1_000_000_000  # between drives, and before the first: a stamp of 0 means "unset"
 CAMERA_FRAME, LIDAR_FRAME, VEHICLE_FRAME, ODOMETRY_FRAME = "camera", "lidar", "base_link", "odom"
 LIDAR = Pose(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0, 0, 1.9]))
@@ -114,9 +116,9 @@ def make_bag(
 ) -> dict[str, int]:
     """Write every sample of a dataset as the messages of one frame.
 
-    `image` (or `image/compressed`), `camera_info`, `truth/labels`, the evidence asked for,
-    `odometry` and, whenever the camera sits otherwise than before, `tf_static`, as far as the
-    samples have what these need.
+    `image` (or `image/compressed`), `camera_info`, `truth/labels` with the names of its classes in
+    `truth/label_info`, the evidence asked for, `odometry` and, whenever the camera sits otherwise
+    than before, `tf_static`, as far as the samples have what these need.
 
     Args:
         dataset: the drives.
@@ -136,8 +138,11 @@ def make_bag(
     writer = _TopicWriter(Writer(out, version=BAG_VERSION, storage_plugin=storage))
     try:
         with writer.bag:
+            names = bag_messages.label_info(dataset.classes)
             mounted: Camera | None = None
             for i, (sample, stamp_ns, said) in enumerate(_sensed(dataset, options)):
+                if i == 0:
+                    writer.write(TRUTH_INFO_TOPIC, stamp_ns, names)
                 if sample.camera is not None and sample.camera != mounted:
                     mounted = sample.camera
                     in_vehicle = bag_messages.header(stamp_ns, VEHICLE_FRAME)
@@ -165,7 +170,7 @@ class _TopicWriter:
     def write(self, topic: str, stamp_ns: int, message: Any) -> None:
         msgtype = message.__msgtype__
         if topic not in self._connections:
-            offered = (LATCHED,) if topic == TF_STATIC_TOPIC else ()
+            offered = (LATCHED,) if topic in LATCHED_TOPICS else ()
             self._connections[topic] = self.bag.add_connection(
                 topic, msgtype, typestore=TYPESTORE, offered_qos_profiles=offered
             )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import functools
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
-from seg_perception.classes import ClassInfo
+from seg_perception.classes import ClassInfo, classes_to_json
 from seg_perception.errors import MessageError
 
 try:
@@ -197,11 +196,7 @@ def label_info(classes: Sequence[ClassInfo], header: Header) -> Any:
     As String it is JSON with the fields of vision_msgs/LabelInfo, and the colours (RGB).
     """
     if LabelInfo is None:
-        class_map = [
-            {"class_id": info.id, "class_name": info.name, "color": list(info.color)}
-            for info in classes
-        ]
-        return String(data=json.dumps({"class_map": class_map}))
+        return String(data=classes_to_json(classes))
     names = [VisionClass(class_id=info.id, class_name=info.name) for info in classes]
     return LabelInfo(header=header, class_map=names)
 

@@ -18,13 +18,16 @@ from seg_perception.ros.player import PlayLog
 from seg_perception.ros.senses import MESSAGE_TYPES, Senses
 
 
-def replayed_frames(bag: Bag, log: PlayLog, senses: Senses | None) -> Iterator[ReplayFrame]:
+def replayed_frames(
+    bag: Bag, log: PlayLog, senses: Senses | None, table: NDArray[np.uint8] | None = None
+) -> Iterator[ReplayFrame]:
     """The frames of a bag that were answered, in order.
 
     Args:
         bag: opened.
         log: of its play.
         senses: as the node's, and new; None if its model takes no evidence.
+        table: uint8 [256], the model's class of each id of the truth; None = the same.
 
     Raises:
         BagError: the bag cannot be read.
@@ -41,7 +44,7 @@ def replayed_frames(bag: Bag, log: PlayLog, senses: Senses | None) -> Iterator[R
         yield ReplayFrame(
             stamp_ns=frame.stamp_ns,
             image=_image(frame.image),
-            truth=None if frame.truth is None else _labels(frame.truth),
+            truth=None if frame.truth is None else _labels(frame.truth, table),
             evidence=() if senses is None else senses.usable(frame.stamp_ns),
             answer=Answer(
                 labels=mask.labels.unpack(),
@@ -64,5 +67,6 @@ def _image(message: BagMessage) -> NDArray[np.uint8]:
     return to_rgb(deserialize_message(message.data, Image))
 
 
-def _labels(message: BagMessage) -> NDArray[np.uint8]:
-    return to_label_map(deserialize_message(message.data, Image))
+def _labels(message: BagMessage, table: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    labels = to_label_map(deserialize_message(message.data, Image))
+    return labels if table is None else table[labels]

@@ -47,7 +47,9 @@ def test_image_and_truth_are_those_of_the_samples(tmp_path: Path) -> None:
     counts = make_bag(drive, tmp_path / "bag", BagOptions())
     assert counts == dict.fromkeys(
         ("/camera_info", "/truth/labels", "/evidence/lane_mask", "/image"), 2
-    )
+    ) | {"/truth/label_info": 1}
+    with Bag(tmp_path / "bag") as bag:
+        assert bag.truth_classes == drive.classes
     found = messages(tmp_path / "bag")
     for sample, image, truth in zip(drive.samples, found["image"], found["truth"], strict=True):
         assert (pixels(image) == sample.image).all()
