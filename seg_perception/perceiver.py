@@ -27,6 +27,7 @@ from seg_perception.nearest import resize_nearest
 from seg_perception.runtime.bundle import UNREFINED_OUTPUT
 from seg_perception.runtime.runner import Runner
 from seg_perception.timing import Percentiles, StageHistory, Stopwatch
+from seg_perception.turns import Turns
 
 __all__ = ["Counters", "EvidenceReport", "Frame", "Perceiver", "Perception"]
 
@@ -125,7 +126,7 @@ class Counters:
 
 
 class Supply(Protocol):
-    """Where the worker's evidence comes from, such as an `EvidenceBuffer`; for any thread."""
+    """Where the workers' evidence comes from, such as an `EvidenceBuffer`; for any thread."""
 
     def add(self, evidence: Evidence) -> None:
         """Remember evidence."""
@@ -135,6 +136,44 @@ class Supply(Protocol):
 
     def clear(self) -> None:
         """Forget everything: the clock jumped back."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A frame that a worker has begun with.
+
+    Attributes:
+        frame: the image.
+        waited_ms: in the mailbox, milliseconds.
+        number: its place among the answers.
+        era: of the clock, see `Perceiver._notice_clock`.
+    """
+
+    frame: Frame
+    waited_ms: float
+    number: int
+    era: int
+
+
+class _Crew:
+    """The workers between one `start` and its `stop`.
+
+    Attributes:
+        mailbox: holds the frame that none of them has begun with.
+        taking: held by the one who waits for it.
+        turns: the order of their answers.
+        not_before: when the next frame may begin, seconds of `time.monotonic`.
+        silenced: whether nothing more is to be told.
+        threads: the workers.
+    """
+
+    def __init__(self) -> None:
+        self.mailbox: Mailbox[Frame] = Mailbox()
+        self.taking = threading.Lock()
+        self.turns = Turns()
+        self.not_before = 0.0
+        self.silenced = False
+        self.threads: tuple[threading.Thread, ...] = ()
 
 
 class _NonNegative:
@@ -154,17 +193,19 @@ class _NonNegative:
 class Perceiver:
     """Answers frames with a runner, corrected by what evidence there is.
 
-    Synchronously by `perceive`; or with one worker thread between `start` and `stop`, for which
-    frames are submitted and evidence is offered as they come. All methods may be called from any
-    thread.
+    Synchronously by `perceive`; or with workers between `start` and `stop`, for which frames are
+    submitted and evidence is offered as they come. There are as many workers as the runner can have
+    frames in flight; answers come one at a time, in the order of the frames. All methods may be
+    called from any thread.
 
     Attributes:
         evidence_max_age_s: evidence further than this from its frame is left out; seconds.
         evidence_max_ages_s: the same by source, where it is another.
-        temporal_precision: how far to trust the code of the frame just before this one; it decays
-            with the time between them and the change of the image. 0 = every frame starts anew.
-        min_period_s: rate limit of the worker, seconds between the starts of two frames.
-        supply: where the worker's evidence comes from; set it while none runs.
+        temporal_precision: how far to trust the code of the newest frame that is finished when this
+            one begins to be answered; it decays with the time between them and the change of the
+            image. 0 = every frame starts anew.
+        min_period_s: rate limit of the workers, seconds between the starts of two frames.
+        supply: where the workers' evidence comes from; set it while none runs.
         unrefined: whether answers hold `labels_unrefined`, which costs 2 ms at 480x360.
         runner: what answers. It is not closed here.
         gate: decides which sources to believe, at the price of more runs of the model where it
@@ -199,14 +240,15 @@ class Perceiver:
         self._trust: dict[str, float] = {}
         self._iterations: dict[str, int] = runner.bundle.manifest.looped_refiners
         self._lock = threading.Lock()
+        self._judging = threading.Lock()
+        self._era = 0
         self._tally: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._history = StageHistory()
         self._previous: PreviousCode | None = None
         self._last_stamp_ns: int | None = None
-        self._mailbox: Mailbox[Frame] = Mailbox()
-        self._mailbox.close()
-        self._worker: threading.Thread | None = None
+        self._crew = _Crew()
+        self._crew.mailbox.close()
 
     @property
     def evidence_trust(self) -> Mapping[str, float]:
@@ -250,95 +292,129 @@ class Perceiver:
 
         Args:
             frame: the image.
-            evidence: what is known, at most one per source; offers made for the worker are not
-                used here.
+            evidence: what is known, at most one per source; offers made for the workers are
+                not used here.
 
         Raises:
             SegPerceptionError: the runner failed.
         """
         self._count(received=1)
-        self._notice_clock(frame)
-        return self._answer(frame, lambda _: evidence, waited_ms=0.0)
+        era = self._notice_clock(frame)
+        return self._answer(frame, lambda _: evidence, 0.0, era)
 
     def start(
         self,
         on_perception: Callable[[Perception], None],
         on_error: Callable[[Exception], None],
     ) -> None:
-        """Start the worker; what an earlier one remembered is forgotten.
+        """Start the workers; what earlier ones remembered is forgotten.
 
         Args:
-            on_perception: gets every answer, in the worker's thread, which waits for it.
-            on_error: gets every error, those of `on_perception` too; the worker lives on.
+            on_perception: gets every answer, in a worker's thread, which waits for it.
+            on_error: gets every error, those of `on_perception` too; the workers live on. It is
+                called for a frame when its answer would have been told.
 
         Raises:
             SegPerceptionError: it runs already.
         """
         with self._lock:
-            if self._worker is not None:
+            if self._crew.threads:
                 raise SegPerceptionError("the perceiver runs already: call stop() first")
             self._forget()
             self._last_stamp_ns = None
-            self._mailbox = Mailbox()
-            self._worker = threading.Thread(
-                target=self._work,
-                args=(self._mailbox, on_perception, on_error),
-                name="perceiver",
-                daemon=True,
+            crew = self._crew = _Crew()
+            crew.threads = tuple(
+                threading.Thread(
+                    target=self._work,
+                    args=(crew, on_perception, on_error),
+                    name="perceiver",
+                    daemon=True,
+                )
+                for _ in range(self.runner.frames_in_flight)
             )
-            self._worker.start()
+            for thread in crew.threads:
+                thread.start()
 
     def stop(self) -> None:
-        """Stop the worker after the frame it is at, and wait for that; idempotent.
+        """Stop the workers after the frames they are at, and wait for that; idempotent.
 
         A frame still waiting is dropped. From within a callback it returns at once instead, and
-        the worker ends with that callback.
+        nothing is told after that callback.
         """
         with self._lock:
-            worker, self._worker = self._worker, None
-            lost = self._mailbox.close()
+            crew = self._crew
+            threads, crew.threads = crew.threads, ()
+            lost = crew.mailbox.close()
         self._count(dropped=int(lost))
-        if worker is not None and worker is not threading.current_thread():
-            worker.join()
+        if threading.current_thread() in threads:
+            # Those behind it in the row wait for its end: to join them would be for ever.
+            crew.silenced = True
+            return
+        for thread in threads:
+            thread.join()
 
     def submit(self, frame: Frame) -> None:
-        """Give the worker a frame, in place of any that it has not begun with."""
+        """Give the workers a frame, in place of any that none has begun with."""
         self._count(received=1)
-        lost = self._mailbox.put(frame)
+        lost = self._crew.mailbox.put(frame)
         self._count(dropped=int(lost))
 
     def offer(self, evidence: Evidence) -> None:
-        """Give the worker evidence; a frame takes what is nearest to it in time of each source."""
+        """Give the workers evidence; a frame takes what is nearest to it in time of each source."""
         self.supply.add(evidence)
 
     def _work(
         self,
-        mailbox: Mailbox[Frame],
+        crew: _Crew,
         on_perception: Callable[[Perception], None],
         on_error: Callable[[Exception], None],
     ) -> None:
-        not_before = 0.0
-        while (post := mailbox.take(not_before)) is not None:
+        while (begun := self._begin(crew)) is not None:
+            answer: Perception | Exception
+            try:
+                answer = self._answer(begun.frame, self.supply.nearest, begun.waited_ms, begun.era)
+            except Exception as error:
+                answer = error
+            with crew.turns.turn(begun.number):
+                if not crew.silenced:
+                    self._say(answer, on_perception, on_error)
+
+    def _begin(self, crew: _Crew) -> _Begun | None:
+        """The next frame; its place in the row and in time are settled before another is taken."""
+        with crew.taking:
+            post = crew.mailbox.take(crew.not_before)
+            if post is None:
+                return None
             frame, waited_ms = post
-            not_before = time.monotonic() + self.min_period_s
-            self._notice_clock(frame)
-            try:
-                perception = self._answer(frame, self.supply.nearest, waited_ms)
-            except Exception as error:
-                _tell(on_error, error)
-                continue
-            try:
-                on_perception(perception)
-            except Exception as error:
-                self._count_error(error)
-                _tell(on_error, error)
+            crew.not_before = time.monotonic() + self.min_period_s
+            era = self._notice_clock(frame)
+            return _Begun(frame, waited_ms, crew.turns.begin(), era)
+
+    def _say(
+        self,
+        answer: Perception | Exception,
+        on_perception: Callable[[Perception], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        if isinstance(answer, Exception):
+            _tell(on_error, answer)
+            return
+        try:
+            on_perception(answer)
+        except Exception as error:
+            self._count_error(error)
+            _tell(on_error, error)
 
     def _answer(
-        self, frame: Frame, known_at: Callable[[int], Sequence[Evidence]], waited_ms: float
+        self,
+        frame: Frame,
+        known_at: Callable[[int], Sequence[Evidence]],
+        waited_ms: float,
+        era: int,
     ) -> Perception:
         """Answer and count; `known_at` gives the evidence of a moment in nanoseconds."""
         try:
-            perception = self._perceive(frame, known_at, waited_ms)
+            perception = self._perceive(frame, known_at, waited_ms, era)
         except Exception as error:
             self._count(failed=1)
             self._count_error(error)
@@ -349,7 +425,11 @@ class Perceiver:
         return perception
 
     def _perceive(
-        self, frame: Frame, known_at: Callable[[int], Sequence[Evidence]], waited_ms: float
+        self,
+        frame: Frame,
+        known_at: Callable[[int], Sequence[Evidence]],
+        waited_ms: float,
+        era: int,
     ) -> Perception:
         manifest = self.runner.bundle.manifest
         watch = Stopwatch({"wait": waited_ms})
@@ -364,11 +444,14 @@ class Perceiver:
         inputs = {"image": image[None], **self._prior(frame, seen)}
         answers = self._run(inputs, fused)
         if self.gate is not None:
-            selection, fused, answers = self._gated(self.gate, selection, fused, answers, inputs)
+            with self._judging:
+                selection, fused, answers = self._gated(
+                    self.gate, selection, fused, answers, inputs
+                )
         watch.lap("infer")
         self._count(**Counter(f"evidence_{one.verdict.value}" for one in selection))
         code = answers.get("code")
-        self._remember(frame, code, seen)
+        self._remember(frame, code, seen, era)
         maps: dict[str, Any] = {
             name: resize_nearest(answers[name][0], *frame.size)
             for name in answers.keys() - {"code"}
@@ -444,15 +527,22 @@ class Perceiver:
         )
         return select(offered, frame.stamp_ns, rules)
 
-    def _notice_clock(self, frame: Frame) -> None:
-        """After a jump back, nothing remembered belongs to the time of this frame."""
+    def _notice_clock(self, frame: Frame) -> int:
+        """After a jump back, nothing remembered belongs to the time of this frame.
+
+        Returns:
+            The era that the frame belongs to: a frame of an earlier one, still in flight, must not
+            leave anything to those of a later one.
+        """
         with self._lock:
             last, self._last_stamp_ns = self._last_stamp_ns, frame.stamp_ns
             if last is not None and frame.stamp_ns < last:
                 self._tally["clock_jumps"] += 1
                 self._forget()
+            return self._era
 
     def _forget(self) -> None:
+        self._era += 1
         self.supply.clear()
         self._previous = None
         if self.gate is not None:
@@ -467,11 +557,15 @@ class Perceiver:
         return {"prior_code": previous.code, "prior_precision": np.array([precision], np.float32)}
 
     def _remember(
-        self, frame: Frame, code: NDArray[np.float32] | None, seen: NDArray[np.float32]
+        self, frame: Frame, code: NDArray[np.float32] | None, seen: NDArray[np.float32], era: int
     ) -> None:
         # A code that diverged must not spoil the frames after it.
-        if code is not None and np.isfinite(code).all():
-            self._previous = PreviousCode(code, frame.stamp_ns, frame.size, seen)
+        if code is None or not np.isfinite(code).all():
+            return
+        with self._lock:
+            newer = self._previous is not None and self._previous.stamp_ns > frame.stamp_ns
+            if era == self._era and not newer:
+                self._previous = PreviousCode(code, frame.stamp_ns, frame.size, seen)
 
     def _count(self, **increments: int) -> None:
         with self._lock:

@@ -68,6 +68,7 @@ class Wrapped:
 
     def __init__(self, runner: Runner, around: Callable[[Callable[[], Any]], Any]) -> None:
         self.bundle, self.name, self.reason = runner.bundle, "wrapped", "for a test"
+        self.frames_in_flight = runner.frames_in_flight
         self._runner, self._around = runner, around
 
     def run(
@@ -660,3 +661,179 @@ def test_the_steps_of_looped_refiners_go_with_every_frame(runner: Runner) -> Non
     for wrong in ({"nope": 1}, {"denoiser": -1}):
         with pytest.raises(ConfigError, match="give 0 or more for denoiser, other"):
             perceiver.refiner_iterations = wrong
+
+
+# -- two frames in flight
+
+
+class TwoAtOnce(Wrapped):
+    """The real runner for two calls at once; each ends when its label is let through.
+
+    Attributes:
+        precisions: of the prior that came with a label, in the order of arrival.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__(runner, lambda run: run())
+        self.frames_in_flight = 2
+        self.precisions: list[tuple[int, float]] = []
+        self.failing: set[int] = set()
+        self._changed = threading.Condition()
+        self._through: set[int] = set()
+
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        answers = super().run(inputs, outputs)
+        label = int(answers["labels"][0, 0, 0])
+        precision = float(inputs.get("prior_precision", np.zeros(1))[0])
+        with self._changed:
+            self.precisions.append((label, precision))
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: label in self._through, 20)
+        if label in self.failing:
+            raise RunnerError(f"of {label}")
+        return answers
+
+    def wait_for(self, frames: int) -> None:
+        """Until so many have arrived."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.precisions) >= frames, 20)
+
+    def let_through(self, *labels: int) -> None:
+        with self._changed:
+            self._through.update(labels)
+            self._changed.notify_all()
+
+
+@pytest.fixture
+def two(runner: Runner) -> Iterator[tuple[TwoAtOnce, Perceiver, Inbox]]:
+    """Frames are of one label, which tells them apart."""
+    slow, inbox = TwoAtOnce(runner), Inbox()
+    perceiver = Perceiver(slow)
+    perceiver.start(inbox.on_perception, inbox.on_error)
+    yield slow, perceiver, inbox
+    slow.let_through(*range(4))
+    perceiver.stop()
+
+
+def begin(slow: TwoAtOnce, perceiver: Perceiver, *labels: int, first_ms: int = 1000) -> None:
+    """Submit frames, 100 ms from each other, each once the runner has the one before."""
+    for i, label in enumerate(labels):
+        arrived = len(slow.precisions)
+        perceiver.submit(frame(uniform(label), stamp_ms=first_ms + 100 * i))
+        slow.wait_for(arrived + 1)
+
+
+def told(inbox: Inbox) -> list[int]:
+    return [int(answer.labels[0, 0]) for answer in inbox.perceptions]
+
+
+def test_a_second_frame_begins_where_the_runner_can(
+    two: tuple[TwoAtOnce, Perceiver, Inbox],
+) -> None:
+    slow, perceiver, inbox = two
+    begin(slow, perceiver, 0, 1)
+    for label, stamp_ms in ((2, 1200), (3, 1300)):  # of these only the newest waits
+        perceiver.submit(frame(uniform(label), stamp_ms=stamp_ms))
+    slow.let_through(0, 1, 2, 3)
+    inbox.wait(3)
+    assert told(inbox) == [0, 1, 3]
+    counters = perceiver.counters
+    assert (counters.received, counters.answered, counters.dropped) == (4, 3, 1)
+
+
+def test_answers_come_in_the_order_of_the_frames(two: tuple[TwoAtOnce, Perceiver, Inbox]) -> None:
+    slow, perceiver, inbox = two
+    begin(slow, perceiver, 0, 1)
+    slow.let_through(1)
+    begin_of_third = threading.Thread(target=begin, args=(slow, perceiver, 2))
+    begin_of_third.start()
+    assert told(inbox) == []  # 1 is ready, and waits for 0
+    slow.let_through(0, 2)
+    inbox.wait(3)
+    begin_of_third.join(20)
+    assert told(inbox) == [0, 1, 2]
+
+
+def test_an_error_keeps_its_place_and_holds_nobody_up(
+    two: tuple[TwoAtOnce, Perceiver, Inbox],
+) -> None:
+    slow, perceiver, inbox = two
+    slow.failing = {0}
+    begin(slow, perceiver, 0, 1)
+    slow.let_through(0, 1)
+    inbox.wait(2)
+    assert told(inbox) == [1]
+    assert [str(error) for error in inbox.errors] == ["of 0"]
+    assert perceiver.counters.failed == 1
+
+
+def test_the_prior_is_of_the_newest_frame_that_is_finished(
+    two: tuple[TwoAtOnce, Perceiver, Inbox],
+) -> None:
+    slow, perceiver, inbox = two
+    perceiver.temporal_precision = 2.0
+    begin(slow, perceiver, 0)
+    slow.let_through(0)
+    inbox.wait()
+    begin(slow, perceiver, 1, 0, first_ms=1100)  # the 0 ends at once, before the 1
+    slow.let_through(1)
+    inbox.wait(2)
+    begin(slow, perceiver, 0, first_ms=1300)
+    inbox.wait()
+    precisions = [precision for _, precision in slow.precisions]
+    assert precisions[0] == 0
+    # 200 ms after the first frame; the one between was not finished.
+    assert precisions[2] == pytest.approx(2.0 * math.exp(-0.2 / TEMPORAL_DECAY_S))
+    # 100 ms after the third, although the second ended later.
+    assert precisions[3] == pytest.approx(2.0 * math.exp(-0.1 / TEMPORAL_DECAY_S))
+
+
+def test_what_is_in_flight_when_the_clock_jumps_leaves_nothing_behind(
+    two: tuple[TwoAtOnce, Perceiver, Inbox],
+) -> None:
+    slow, perceiver, inbox = two
+    perceiver.temporal_precision = 2.0
+    begin(slow, perceiver, 0)
+    begin(slow, perceiver, 1, first_ms=500)
+    slow.let_through(0)
+    inbox.wait()
+    begin(slow, perceiver, 0, first_ms=600)
+    slow.let_through(1)
+    inbox.wait(2)
+    assert perceiver.counters.clock_jumps == 1
+    assert [precision for _, precision in slow.precisions] == [0, 0, 0]
+
+
+def test_stopping_finishes_both_frames(two: tuple[TwoAtOnce, Perceiver, Inbox]) -> None:
+    slow, perceiver, inbox = two
+    begin(slow, perceiver, 0, 1)
+    perceiver.submit(frame(uniform(2), stamp_ms=1200))
+    stopper = threading.Thread(target=perceiver.stop)
+    stopper.start()
+    slow.let_through(0, 1, 2)
+    stopper.join(timeout=20)
+    assert not stopper.is_alive()
+    assert told(inbox) == [0, 1]
+    counters = perceiver.counters
+    assert (counters.answered, counters.dropped) == (2, 1)
+
+
+def test_nothing_is_told_after_a_callback_that_stopped(runner: Runner) -> None:
+    slow, inbox = TwoAtOnce(runner), Inbox()
+    perceiver = Perceiver(slow)
+
+    def stop_and_tell(perception: Perception) -> None:
+        perceiver.stop()
+        inbox.on_perception(perception)
+
+    perceiver.start(stop_and_tell, inbox.on_error)
+    begin(slow, perceiver, 0, 1)
+    workers = [thread for thread in threading.enumerate() if thread.name == "perceiver"]
+    slow.let_through(0, 1)
+    for worker in workers:
+        worker.join(20)
+    assert told(inbox) == [0]
+    assert inbox.errors == []
+    assert not any(worker.is_alive() for worker in workers)

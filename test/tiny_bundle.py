@@ -287,6 +287,7 @@ class LoopedRunner:
         looped = replace(manifest, refiners=refiners, inputs=(*manifest.inputs, spec))
         self.bundle = replace(runner.bundle, manifest=looped)
         self.name, self.reason = runner.name, runner.reason
+        self.frames_in_flight = runner.frames_in_flight
         self.iterations: list[list[int] | None] = []
         self._runner = runner
 

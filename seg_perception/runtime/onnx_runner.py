@@ -45,6 +45,7 @@ class OnnxRunner:
         self.bundle = bundle
         self.name = "onnx-cuda" if cuda else "onnx-cpu"
         self.reason = "; ".join(filter(None, [reason, _operators(bundle, cuda)]))
+        self.frames_in_flight = 1  # one call takes all cores, or the whole GPU
         self._provider = CUDA if cuda else CPU
         self._threads = threads
         self._defaults = nothing_known(bundle.manifest)

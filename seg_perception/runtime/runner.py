@@ -23,11 +23,14 @@ class Runner(Protocol):
         bundle: the bundle it runs.
         name: which runtime this is, e.g. "onnx-cpu".
         reason: why this one was chosen, for the log.
+        frames_in_flight: how many calls of `run` at once are worth making, 1 or more: beyond that
+            they only wait for each other.
     """
 
     bundle: Bundle
     name: str
     reason: str
+    frames_in_flight: int
 
     def run(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None

@@ -69,6 +69,7 @@ class TensorRTRunner:
         self.bundle = bundle
         self.name = "tensorrt"
         self.reason = reason
+        self.frames_in_flight = SLOTS
         self._device = device
         self._open_engine = open_engine
         self._lock = threading.Lock()

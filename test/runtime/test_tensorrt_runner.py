@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from simulated_gpu import SimulatedEngine, SimulatedGpu
 from tiny_bundle import TINY_CLASSES, color_image, write_tiny_bundle
 
 from seg_perception.errors import RunnerError
+from seg_perception.perceiver import Frame, Perceiver, Perception
 from seg_perception.runtime.bundle import Bundle, check_bundle, load_bundle
 from seg_perception.runtime.onnx_prune import keep_outputs
 from seg_perception.runtime.tensorrt_runner import SLOTS, TensorRTRunner
@@ -177,3 +179,29 @@ def test_closing_waits_for_frames_and_refuses_more(bundle: Bundle) -> None:
     runner.close()
     with pytest.raises(RunnerError, match="closed: open the bundle again"):
         runner.run(uniform(1))
+
+
+def test_the_perceiver_uploads_a_frame_while_the_one_before_is_inferred(bundle: Bundle) -> None:
+    gpu = SimulatedGpu()
+    runner = opened(bundle, gpu)
+    arrived, go_on = threading.Semaphore(0), threading.Event()
+    synchronize, answered = gpu.synchronize, queue.Queue[Perception]()
+
+    def slow(event: int) -> None:
+        arrived.release()
+        assert go_on.wait(10)
+        synchronize(event)
+
+    gpu.synchronize = slow  # type: ignore[method-assign]
+    gpu.log.clear()
+    perceiver = Perceiver(runner)
+    perceiver.start(answered.put, lambda error: pytest.fail(str(error)))
+    for label in range(SLOTS):
+        perceiver.submit(Frame(uniform(label)["image"][0], stamp_ns=label))
+        assert arrived.acquire(timeout=10)
+    assert answered.empty()
+    assert [what for what, _ in gpu.log if what in ("upload", "graph")] == ["upload", "graph"] * 2
+    go_on.set()
+    answers = [answered.get(timeout=10) for _ in range(SLOTS)]
+    perceiver.stop()
+    assert [np.unique(answer.labels).tolist() for answer in answers] == [[0], [1]]
