@@ -1,5 +1,7 @@
 """Paper 003's rows for a vehicle-sized denoiser on CamVid val: unary, + DAE(y_true), + DAE(y).
 
+Beside them a residual one, which begins as the identity and learns without noise.
+
 The unary network is frozen and runs once on every training frame, half of them augmented; each
 denoiser then learns from crops of these outputs. Step size and count are chosen on every fourth
 val frame, the figures are of every second, others than these:
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +34,20 @@ from training.objectives import Denoising, Task
 from training.objectives.base import image_of, labels_at
 from training.recipe import load_recipe
 from training.refiners import Scene
-from training.refiners.denoiser import VEHICLE, PreparedDenoiser
+from training.refiners.denoiser import VEHICLE, DenoiserConfig, PreparedDenoiser
 from training.train import schedule
 
 CPU = torch.device("cpu")
 CROP_CELLS = (14, 14)  # of the features: 224 x 224 pixels
 BATCH = 10
+PLAIN = replace(VEHICLE, residual=False)
+VARIANTS = {
+    "DAE(y_true)": (PLAIN, "y_true", 0.5),
+    "DAE(y)": (PLAIN, "y", 0.5),
+    "DAE(y), residual": (VEHICLE, "y", 0.0),
+}
+"""Denoiser, what is corrupted, and the noise on it."""
+
 STEP_SIZES = (0.05, 0.1, 0.2, 0.5, 1.0)
 AUGMENTATION = Augmentation(crop=(360, 480), scale=(0.9, 1.3), aspect=(0.95, 1.05))
 
@@ -81,13 +92,14 @@ def fit(
     model: Segmenter,
     seen: Sequence[tuple[PreparedDenoiser, Tensor]],
     scenario: str,
+    noise: float,
     steps: int,
 ) -> None:
     """Train the denoiser with AdamW, 10 crops of 224 x 224 pixels a step."""
     labels = [truth[0].numpy().astype(np.uint8) for _, truth in seen]
     weights = class_weights(labels, model.classes, 0.3)  # as the unary network was trained
     task = Task(CAMVID_CLASSES, CAMVID_GROUPS, weights)
-    goal = Denoising(model, task, scenario=scenario)
+    goal = Denoising(model, task, scenario=scenario, noise=noise)
     goal.train()
     learning = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning, 2e-3, weight_decay=1e-4)
@@ -120,13 +132,13 @@ def main() -> None:
     state = torch.load(options.checkpoint, map_location="cpu", weights_only=True)["model"]
     unary = {key: value for key, value in state.items() if key.startswith("unary.")}
 
-    def build() -> Segmenter:
+    def build(config: DenoiserConfig) -> Segmenter:
         torch.manual_seed(0)
-        model = Segmenter(len(CAMVID_CLASSES), load_recipe("camvid_code").unary, (VEHICLE,))
+        model = Segmenter(len(CAMVID_CLASSES), load_recipe("camvid_code").unary, (config,))
         model.load_state_dict(unary, strict=False)
         return model.eval()
 
-    model, classes = build(), len(CAMVID_CLASSES)
+    model, classes = build(PLAIN), len(CAMVID_CLASSES)
     train = list(tqdm(open_dataset("camvid", options.root, "train"), "decode"))
     batches = [whole(sample) for sample in train[::2]]
     batches += list(Loader(train[1::2], AUGMENTATION, 1, seed=0).epoch(0))
@@ -141,15 +153,15 @@ def main() -> None:
     table = Table("denoiser", "step size", "steps", "chosen on: mIoU", "reported: mIoU")
     before = [curve(denoiser_of(model), part, classes, 0.0, 0)[0] for part in (chosen_on, reported)]
     table.add_row("none", "", "", *(f"{miou:.2f}" for miou in before))
-    for scenario in ("y_true", "y"):
-        model = build()
+    for name, (config, scenario, noise) in VARIANTS.items():
+        model = build(config)
         began = time.process_time()
-        fit(model, seen, scenario, options.steps)
+        fit(model, seen, scenario, noise, options.steps)
         spent = time.process_time() - began
         denoiser = denoiser_of(model)
         best = choose(denoiser, chosen_on, classes, STEP_SIZES, options.at_most)
         found = curve(denoiser, reported, classes, best.step_size, best.steps)[-1]
-        table.add_row(f"DAE({scenario})", *_figures(best, found))
+        table.add_row(name, *_figures(best, found))
         Console(width=100).print(table, f"{spent:.0f} s of CPU in training")
 
 

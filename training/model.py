@@ -70,17 +70,20 @@ class Segmenter(nn.Module):
         found = dict(self.refiners.items()).get("code")
         return found if isinstance(found, CodeRefiner) else None
 
-    def refine(self, scene: Scene) -> Refined:
+    def refine(self, scene: Scene, until: str = "") -> Refined:
         """Run the chain on what the unary network said.
 
         Args:
             scene: with the unary network's own output.
+            until: name of the refiner to stop behind; "" = the last.
         """
         states = {}
         for name, refiner in self.refiners.items():
             prepared = refiner.prepare(scene)
             states[name] = refiner.solve(prepared)
             scene = scene.refined(refiner.scores(prepared, states[name]))
+            if name == until:
+                break
         return Refined(scene.unary.scores, states)
 
     def scene_before(self, name: str, scene: Scene) -> Scene:

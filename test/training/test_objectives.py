@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -155,10 +157,50 @@ def test_a_chain_learns_end_to_end_or_in_parts(learn: tuple[str, ...]) -> None:
     assert 0 <= objective.score(tiny_samples(2), CPU) <= 100
 
 
+def test_a_part_of_a_refiner_learns_alone_and_nothing_behind_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    chain = (dataclasses.replace(TINY_CODE, guessed=True), GuidedCrfConfig(radius=1))
+    model = Segmenter(11, TINY_UNARY, chain)
+    objective = Refined(model, TASK, learn=("code.guess",), until="code", stride=4)
+    objective.train()
+    monkeypatch.setattr(model.refiners["guided_crf"], "prepare", None)
+    objective.loss(batch_of(), np.random.default_rng(0)).backward()
+    reached = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert reached
+    assert all(name.startswith("refiners.code.guess.") for name in reached)
+
+
+def test_the_loss_is_taken_at_every_stride_th_pixel() -> None:
+    model, batch = model_of(), batch_of()
+    every, some = (Refined(model, TASK, stride=stride) for stride in (1, 4))
+    every.train()
+    changed = batch.labels.clone()
+    changed[:, 0::4] = VOID  # rows that a stride of 4 does not look at
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        assert some.loss(batch, rng) == some.loss(Batch(batch.image, changed), rng)
+        assert every.loss(batch, rng) != every.loss(Batch(batch.image, changed), rng)
+
+
+def test_a_frozen_network_errs_in_training_where_dropout_is_asked_for() -> None:
+    model, batch = model_of(), batch_of()
+    model.unary.dropout.p = 0.5
+    for dropout in (True, False):
+        objective = Refined(model, TASK, dropout=dropout)
+        objective.train()
+        with torch.no_grad():
+            first, second = (objective.loss(batch, np.random.default_rng(0)) for _ in range(2))
+        assert (first != second) == dropout
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"learn": ("nope",)}, "nothing to learn in nope: use unary, code"),
+        ({"learn": ("code.nope",)}, "nothing to learn in code.nope: use unary, code"),
+        ({"until": "nope"}, "no refiner 'nope' to stop at: use code"),
         ({"hardest": 0.0}, "hardest=0.0: give a fraction"),
     ],
 )

@@ -87,8 +87,7 @@ class Chain(nn.Module):
         operands = refiner.operands(scene)
         shape = [int(n) for n in operands[0].shape]
         self.shapes[refiner.operator] = tuple(shape[1:])
-        scores: Tensor = _Operator.apply(refiner, shape, *operands)
-        return scores
+        return refiner.finish(scene, operands[0], _Operator.apply(refiner, shape, *operands))
 
     def _loop(self, refiner: Refiner[Any, Any], prepared: Any, count: Tensor) -> Any:
         fixed, rebuild_prepared = flatten(prepared)

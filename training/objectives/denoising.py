@@ -67,9 +67,14 @@ class Denoising:
         """Mean over the valid pixels at the autoencoder's stride."""
         image = batch.image.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            scene = self.model.scene_before("denoiser", Scene(image, self.model.unary(image)))
-            prepared = self.denoiser.prepare(scene)
-        return self.reconstruction(prepared, labels_at(batch.labels, prepared.probs))
+            unary = self.model.unary(image)
+        return self.loss_of(Scene(image, unary), batch.labels)
+
+    def loss_of(self, scene: Scene, labels: Tensor) -> Tensor:
+        """`loss`, given what the unary network said; labels int64 [B, H, W]."""
+        with torch.no_grad():
+            prepared = self.denoiser.prepare(self.model.scene_before("denoiser", scene))
+        return self.reconstruction(prepared, labels_at(labels, prepared.probs))
 
     def reconstruction(self, prepared: PreparedDenoiser, labels: Tensor) -> Tensor:
         """The loss of one noisy sample; labels int64 [B, h, w] at the probabilities' size."""
@@ -78,7 +83,7 @@ class Denoising:
         truth = truth.to(prepared.probs) * valid[:, None]
         clean = prepared.probs if self.scenario == "y" else truth
         noisy = clean + self.noise * torch.randn_like(clean)
-        scores = self.denoiser.autoencoder(noisy, prepared.features).float()
+        scores = self.denoiser.autoencoder(noisy, prepared.features, prepared.valid).float()
         fit = F.cross_entropy(scores, labels, self.weights, ignore_index=VOID)
         distance = (scores.softmax(dim=1) - truth).square().sum(dim=1)
         return fit + (distance * valid).sum() / valid.sum().clamp_min(1)

@@ -1,44 +1,61 @@
-"""The pipeline that none of the five papers has: network, guessed code, denoiser, guidance CRF."""
+"""The pipeline that none of the five papers has: context, guessed code, denoiser, gated CRF."""
 
 from training.datasets import Augmentation
 from training.recipe import Recipe, Stage
 from training.recipes.camvid_code import RECIPE as DEFAULT
-from training.refiners import CodeConfig, GuidedCrfConfig
+from training.refiners import CodeConfig, ContextCrfConfig, GuidedCrfConfig
 from training.refiners.denoiser import VEHICLE
+
+FRAME = Augmentation(crop=(360, 480), scale=(0.8, 1.5), aspect=(0.9, 1.1))
+
+
+def _stage(name: str, objective: str, rate: float, **options: object) -> Stage:
+    """A short stage behind the frozen network, on whole frames: the code is of a whole frame."""
+    return Stage(
+        name,
+        objective,
+        epochs=4,
+        batch_size=4,
+        learning_rate=rate,
+        weight_decay=1e-3,
+        clip=1.0,
+        average=0.98,
+        evaluate_every=2,
+        augmentation=FRAME,
+        options={**options, "dropout": True},
+    )
+
+
+def _refined(name: str, learn: str, until: str, rate: float) -> Stage:
+    return _stage(name, "refined", rate, learn=[learn], until=until, stride=4)
+
 
 RECIPE = Recipe(
     name="combined",
     why="""\
-Each paper where it is strong. The U-Net with uncertainty and the code are the default model's, and
-so are their stages; but the prior on the code is learned from the image (paper 000's p(z | x) in
-the place of N(0, I)), so that without evidence the solve already stands where the image suggests,
-and evidence and the previous frame move it from there. The denoiser (003) learns on what comes out
-of that, at 1/4, with the network's dropout on, since on the frames it was trained on the network
-errs too little. The guidance CRF (001) comes last, where edges count, and learns its compatibility
-alone. Not in it yet: paper 001's context and patch prediction, and uncertainty as a gate on the
-CRF's messages.
+Each paper where it is strong, one after the other, each refiner an identity (the CRF: its authors'
+weights) until it has learnt. The U-Net with uncertainty and the code are the default model's, and
+so are their stages. Context and patches (001) look at features again; the prior on the code is
+learned from the image (000's p(z | x) in the place of N(0, I)), so that without evidence the solve
+already stands where the image suggests, and evidence and the previous frame move it from there; a
+denoiser (003) that gives back what it got until it knows better; and last, where edges count, the
+guidance CRF (001), whose messages count more where the network is unsure of itself (004). Behind
+the trained network each learns by itself, on what leaves those before it, with the network's
+dropout on. To begin with a network and code that are there already: --set begin_with=BEST.pt
+stages=context_crf,guess,denoiser,guided_crf.
 """,
     unary=DEFAULT.unary,
-    refiners=(CodeConfig(guessed=True), VEHICLE, GuidedCrfConfig()),
+    refiners=(
+        ContextCrfConfig(label_pool=13, hidden=32),
+        CodeConfig(guessed=True),
+        VEHICLE,
+        GuidedCrfConfig(gated=True),
+    ),
     stages=(
         *DEFAULT.stages,
-        Stage(
-            "denoiser",
-            "denoising",
-            epochs=60,
-            learning_rate=1e-3,
-            weight_decay=1e-4,
-            augmentation=Augmentation(crop=(224, 224)),
-            options={"scenario": "y", "noise": 0.5, "dropout": True},
-        ),
-        Stage(
-            "guided_crf",
-            "refined",
-            epochs=4,
-            learning_rate=5e-3,
-            weight_decay=0.0,
-            evaluate_every=2,
-            options={"learn": ["guided_crf"]},
-        ),
+        _refined("context_crf", "context_crf", "context_crf", 1e-3),
+        _refined("guess", "code.guess", "code", 2e-3),
+        _stage("denoiser", "denoising", 1e-3, scenario="y", noise=0.0),
+        _refined("guided_crf", "guided_crf", "guided_crf", 1e-2),
     ),
 )

@@ -3,6 +3,8 @@
 The autoencoder ``r(y, h)`` was trained to map noisy probabilities ``y`` to the truth, given the
 unary network's features ``h``; so ``r(y, h) - y`` points uphill in log p(y | x), and inference
 takes small steps that way (Eq. 6): ``y <- y + eps (r(y, h) - y)``.
+
+Padding takes no part: whatever is there, and however much, the rest comes out the same.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.refiners.code import probabilities
-from training.refiners.protocol import Refiner, Scene, at_stride
+from training.refiners.maps import probabilities
+from training.refiners.protocol import Refiner, Scene, at_stride, valid_at
 
 LEAST_PROBABILITY = 1e-6
 """What probabilities are raised to before their logarithm: step size 1 may leave zeros."""
@@ -36,6 +38,9 @@ class DenoiserConfig:
         skips: add each level's pooled map to its counterpart on the way up, as the authors'
             released configuration does; their paper argues against it, for skips carry the noise
             past the bottleneck.
+        residual: ``r(y, h) = softmax(log y + a(y, h))``, where ``a`` begins at zero: an autoencoder
+            that gives back what it got, and need not learn first what the network already knows.
+            In the paper it begins from nothing.
         step_size: eps; chosen on val, with `iterations`, by `python -m training.denoiser_steps`.
         iterations: steps at most.
         tolerance: a frame stands still once the mean of ``|r(y, h) - y|`` is below.
@@ -45,6 +50,7 @@ class DenoiserConfig:
     stride: int = 1
     feature_stride: int = 16
     skips: bool = False
+    residual: bool = False
     step_size: float = 0.1
     iterations: int = 10
     tolerance: float = 1e-3
@@ -62,7 +68,9 @@ class DenoiserConfig:
         return int(math.log2(self.feature_stride / self.stride)) - 1
 
 
-VEHICLE = DenoiserConfig(widths=(32, 64, 96, 128), stride=4)
+VEHICLE = DenoiserConfig(
+    widths=(32, 64, 96, 128), stride=4, residual=True, step_size=1.0, iterations=1
+)
 """At 1/4 of the image's size and a two hundredth of the parameters: for the vehicle."""
 
 
@@ -73,10 +81,12 @@ class PreparedDenoiser:
     Attributes:
         probs: float [B, C, h, w], the probabilities to begin with.
         features: float [B, D, h', w'] of the unary network.
+        valid: float [B, 1, h, w], 0 on padding, else 1; None = all valid.
     """
 
     probs: Tensor
     features: Tensor
+    valid: Tensor | None = None
 
 
 class Autoencoder(nn.Module):
@@ -90,7 +100,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, classes: int, features: int, config: DenoiserConfig) -> None:
         super().__init__()
-        self.join, self.skips = config.join, config.skips
+        self.join, self.skips, self.residual = config.join, config.skips, config.residual
         outputs = config.widths
         seen = [classes, *outputs[:-1]]
         seen[self.join + 1] += features
@@ -102,25 +112,45 @@ class Autoencoder(nn.Module):
             for width, target in zip(outputs, (classes, *outputs[:-1]), strict=True)
         )
 
-    def forward(self, probs: Tensor, features: Tensor) -> Tensor:
+        if config.residual:
+            nn.init.zeros_(self.up[0].weight)
+            nn.init.zeros_(self.up[0].bias)
+
+    def forward(self, probs: Tensor, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Scores of the clean segmentation, float [B, C, h, w]; r is their softmax.
 
         Args:
             probs: float [B, C, h, w], perhaps noisy.
             features: float [B, D, h', w'], of the stride at which the levels meet.
+            valid: float [B, 1, h, w], 0 on padding, else 1; None = all valid.
         """
-        x = probs
+        x = _masked(probs, valid)
         fine, pooled = [], []
+        valids = [valid]
         for level, convolution in enumerate(self.down):
-            fine.append(F.relu(convolution(x)))
-            pooled.append(F.max_pool2d(fine[-1], 2, ceil_mode=True))
-            x = torch.cat([pooled[-1], features], dim=1) if level == self.join else pooled[-1]
+            fine.append(_masked(F.relu(convolution(x)), valids[level]))
+            pooled.append(_pooled(fine[-1]))
+            valids.append(None if valid is None else _pooled(valids[level]))
+            met = (
+                [pooled[-1], _masked(features, valids[-1])] if level == self.join else [pooled[-1]]
+            )
+            x = torch.cat(met, dim=1)
         x = pooled[-1]
         for level in reversed(range(len(self.up))):
-            x = self.up[level](unpool(x, fine[level], pooled[level]))
+            x = self.up[level](_masked(unpool(x, fine[level], pooled[level]), valids[level]))
             if self.skips and level:
                 x = x + pooled[level - 1]
-        return x
+        return x + probs.clamp_min(LEAST_PROBABILITY).log() if self.residual else x
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    """Maxima of 2 x 2, sizes rounded up."""
+    return F.max_pool2d(maps, 2, ceil_mode=True)
+
+
+def _masked(maps: Tensor, valid: Tensor | None) -> Tensor:
+    """Zero on padding, as beyond the image's borders."""
+    return maps if valid is None else maps * valid
 
 
 def unpool(x: Tensor, fine: Tensor, pooled: Tensor) -> Tensor:
@@ -174,7 +204,10 @@ class DenoiserRefiner(Refiner[PreparedDenoiser, Tensor]):
         """Probabilities of the scene's scores at the autoencoder's stride, and the features."""
         scores, _ = at_stride(scene, self.config.stride)
         features = scene.unary.features[self.config.feature_stride].to(scores)
-        return PreparedDenoiser(probabilities(scores), features)
+        valid = valid_at(scene, scores)
+        return PreparedDenoiser(
+            probabilities(scores), features, None if valid is None else valid.to(scores)
+        )
 
     def start(self, prepared: PreparedDenoiser) -> Tensor:
         """The probabilities as they came."""
@@ -185,10 +218,21 @@ class DenoiserRefiner(Refiner[PreparedDenoiser, Tensor]):
         return state + self.config.step_size * self.change(prepared, state)
 
     def change(self, prepared: PreparedDenoiser, state: Tensor) -> Tensor:
-        """``r(y, h) - y``, or zero for a frame whose mean change is below the tolerance."""
-        change = probabilities(self.autoencoder(state, prepared.features)) - state
-        moving = change.abs().mean(dim=(1, 2, 3), keepdim=True) >= self.config.tolerance
-        return change * moving
+        """``r(y, h) - y``, or zero for a frame whose mean change is below the tolerance.
+
+        In training every frame moves: one that stood still would teach nothing.
+        """
+        valid = prepared.valid
+        scores = self.autoencoder(state, prepared.features, valid)
+        change = _masked(probabilities(scores) - state, valid)
+        if self.training:
+            return change
+        size = change.abs().mean(dim=1, keepdim=True)
+        if valid is None:
+            size = size.mean(dim=(2, 3), keepdim=True)
+        else:
+            size = (size * valid).sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True)
+        return change * (size >= self.config.tolerance)
 
     def scores(self, prepared: PreparedDenoiser, state: Tensor) -> Tensor:
         """Log probabilities, float [B, C, H / stride, W / stride]."""

@@ -4,6 +4,9 @@ Its Algorithm 1 mixes energies and scores and, taken literally, works against sm
 here are those that the model implies, ``s <- u - M W q`` with ``M = lambda (1 - I)`` to begin with.
 The filter is normalised by count (the authors' code divides by a fixed area also at the borders),
 and gradients reach ``M``, which in their code they do not.
+
+No paper has the gate: where the unary network is unsure of itself (paper 004's uncertainty), the
+last messages may count for more than where it is sure.
 """
 
 from __future__ import annotations
@@ -12,11 +15,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from training.filters import guided_filter
 from training.refiners.mean_field import Field, FieldRefiner, Kernel, potts
 from training.refiners.protocol import Scene, at_stride
+
+LEVEL = 0.5
+"""Deviation of the scores, in score units, at which the gate is 1 to begin with."""
+
+LEAST_DEVIATION = 1e-3
+"""What deviations are raised to before their logarithm; networks without uncertainty have zeros."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class GuidedCrfConfig:
         weight: lambda, what the messages count to begin with.
         iterations: mean-field steps.
         stride: fraction of the image's resolution at which the field lives.
+        gated: whether the unary network's uncertainty weighs the messages, pixel by pixel.
     """
 
     radius: int = 3
@@ -36,6 +47,36 @@ class GuidedCrfConfig:
     weight: float = 2.0
     iterations: int = 3
     stride: int = 4
+    gated: bool = False
+
+
+@dataclass(frozen=True)
+class GatedField(Field):
+    """A field whose last messages are weighed.
+
+    Attributes:
+        gain: float [B, 1, h, w], by how much.
+    """
+
+    gain: Tensor
+
+
+class UncertaintyGate(nn.Module):
+    """What messages count at each pixel, rising with the unary network's uncertainty there.
+
+    With the deviation ``b`` of the scores, the mean over the classes, it is
+    ``exp(slope log(b / level))``, the slope not below zero: 1 everywhere before it has learnt.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(()))
+        self.level = nn.Parameter(torch.tensor(LEVEL).log())
+
+    def forward(self, uncertainty: Tensor) -> Tensor:
+        """Float [B, 1, h, w] of deviations [B, C, h, w]."""
+        deviation = uncertainty.mean(dim=1, keepdim=True).clamp_min(LEAST_DEVIATION)
+        return torch.exp(self.slope.clamp_min(0) * (deviation.log() - self.level))
 
 
 class GuidedCrfRefiner(FieldRefiner):
@@ -54,6 +95,7 @@ class GuidedCrfRefiner(FieldRefiner):
         super().__init__()
         self.config = config
         self.compatibility = nn.Parameter(config.weight * potts(classes))
+        self.gate = UncertaintyGate() if config.gated else None
 
     @property
     def iterations(self) -> int:
@@ -74,3 +116,29 @@ class GuidedCrfRefiner(FieldRefiner):
         scores, guide, compatibility = operands
         carrier = guided_filter(guide, self.config.radius, self.config.eps, valid)
         return Field(scores, (Kernel(carrier),), compatibility)
+
+    def prepare(self, scene: Scene) -> Field:
+        """See `Refiner.prepare`; with what the gate says of this scene."""
+        field = super().prepare(scene)
+        if self.gate is None:
+            return field
+        return GatedField(field.unary, field.kernels, field.compatibility, self._gain(scene))
+
+    def scores(self, prepared: Field, state: Tensor) -> Tensor:
+        """The state, its distance from the unary scores weighed by the gate."""
+        if not isinstance(prepared, GatedField):
+            return state
+        return prepared.unary + prepared.gain * (state - prepared.unary)
+
+    def finish(self, scene: Scene, before: Tensor, after: Tensor) -> Tensor:
+        """The gate, behind the operator: ``s - u = -M W q`` is what the last messages say."""
+        if self.gate is None:
+            return after
+        return before + self._gain(scene) * (after - before)
+
+    def _gain(self, scene: Scene) -> Tensor:
+        assert self.gate is not None
+        stride = self.config.stride
+        uncertainty, _ = at_stride(scene.refined(scene.unary.uncertainty), stride)
+        gain: Tensor = self.gate(uncertainty)
+        return gain

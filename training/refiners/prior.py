@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.networks.unet import conv_bn, normalise_image
-from training.refiners.code import probabilities
-from training.refiners.protocol import Refiner, Scene
+from training.refiners.maps import probabilities
+from training.refiners.protocol import Refiner, Scene, without_padding
 
 SHARED_STRIDE = 4
 """Features that image encoder and decoder share: those after the unary network's second pooling."""
@@ -224,14 +224,18 @@ class PriorRefiner(Refiner[PreparedPrior, Tensor]):
     def prepare(self, scene: Scene) -> PreparedPrior:
         """The code's distribution, and what the decoder sees of the image."""
         scores = scene.unary.scores
-        features = {k: v.to(scores) for k, v in scene.unary.features.items()}
+        features = {
+            stride: without_padding(scene, maps.to(scores))
+            for stride, maps in scene.unary.features.items()
+        }
         local = features[LOCAL_STRIDE]
-        probs = probabilities(resized(scores, local.shape[-2:]))
+        probs = without_padding(scene, probabilities(resized(scores, local.shape[-2:])))
         height, width = scene.guide.shape[-2:]
+        image = normalise_image(without_padding(scene, scene.guide))
         return PreparedPrior(
             code=self.image_encoder(features[SHARED_STRIDE]),
             local=torch.cat([local, probs], dim=1),
-            fine=(features[SHARED_STRIDE], features.get(2), normalise_image(scene.guide)),
+            fine=(features[SHARED_STRIDE], features.get(2), image),
             sizes=tuple((-(-height // stride), -(-width // stride)) for stride in (4, 2, 1)),
         )
 

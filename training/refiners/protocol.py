@@ -129,6 +129,10 @@ class OperatorRefiner(Refiner[PreparedT, StateT]):
     def prepare_operands(self, *operands: Tensor, valid: Tensor | None = None) -> PreparedT:
         """`prepare`, of the operands; valid: bool [B, 1, h, w] at the scores' resolution."""
 
+    def finish(self, scene: Scene, before: Tensor, after: Tensor) -> Tensor:
+        """What is left to do outside the operator, which made `after` of the scores `before`."""
+        return after
+
     def prepare(self, scene: Scene) -> PreparedT:
         """See `Refiner.prepare`."""
         operands = self.operands(scene)
@@ -156,3 +160,9 @@ def valid_at(scene: Scene, scores: Tensor) -> Tensor | None:
     if scene.valid is None:
         return None
     return F.interpolate(scene.valid.to(scores), scores.shape[-2:], mode="area") == 1
+
+
+def without_padding(scene: Scene, maps: Tensor) -> Tensor:
+    """Maps float [B, D, h, w] with zeros in all cells that hold any padding."""
+    valid = valid_at(scene, maps)
+    return maps if valid is None else maps * valid

@@ -20,6 +20,7 @@ from training.export.chain import flatten
 from training.export.graph import UnaryGraph
 from training.export.onnx_file import exportable
 from training.model import Segmenter
+from training.objectives.base import labels_of
 from training.refiners import ContextCrfConfig, GuidedCrfConfig, MeanFieldConfig
 
 SIZE = (64, 96)
@@ -96,6 +97,29 @@ def test_a_refiner_after_the_code_sees_corrected_scores(tmp_path: Path) -> None:
     assert not before["code"].any()
     assert after["code"].any()
     assert (after["labels"] == 3).mean() > (before["labels"] == 3).mean()
+
+
+def test_the_combined_chain_answers_as_in_training(tmp_path: Path) -> None:
+    chain = (
+        ContextCrfConfig(label_pool=5, hidden=8),
+        dataclasses.replace(TINY_CODE, guessed=True),
+        dataclasses.replace(TINY_DENOISER, residual=True, step_size=0.5),
+        GuidedCrfConfig(gated=True),
+    )
+    model = model_of(*chain)
+    with torch.no_grad():
+        for name, parameter in model.refiners.named_parameters():
+            if not name.startswith("code.") or "guess" in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        model.refiners["guided_crf"].gate.slope.fill_(0.5)
+    runner = runner_of(model, tmp_path)  # which compares its golden cases, with evidence
+    assert runner.bundle.manifest.custom_ops == ("GuidedCrf",)
+    assert runner.bundle.manifest.looped_refiners == {"denoiser": TINY_DENOISER.iterations}
+    image = image_of(1)
+    with torch.no_grad():
+        scores = model(torch.from_numpy(image).permute(0, 3, 1, 2).float())
+    expected = labels_of(scores, SIZE)
+    assert (runner.run({"image": image})["labels"][0] == expected).mean() >= 0.999
 
 
 def test_the_steps_of_a_looped_refiner_are_changed_at_run_time(tmp_path: Path) -> None:

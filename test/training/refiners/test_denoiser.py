@@ -111,6 +111,68 @@ def test_the_image_has_a_say() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("config", [FULL, COARSE], ids=["full", "coarse"])
+def test_a_residual_autoencoder_begins_by_giving_back_what_it_got(config: DenoiserConfig) -> None:
+    refiner = refiner_of(config, residual=True, step_size=1.0)
+    prepared = prepared_of(refiner)
+    torch.testing.assert_close(refiner.step(prepared, prepared.probs), prepared.probs)
+    refiner.autoencoder.up[0].bias[0] += 1.0
+    assert (refiner.step(prepared, prepared.probs)[:, 0] > prepared.probs[:, 0]).all()
+
+
+def test_a_residual_autoencoder_learns_though_nothing_moves_yet() -> None:
+    refiner = refiner_of(COARSE, residual=True).train()
+    refiner(scene_of(64, 48))[:, 0].sum().backward()
+    assert refiner.autoencoder.up[0].weight.grad.any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("skips", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (40, 56)])
+def test_padding_changes_nothing(skips: bool, height: int, width: int) -> None:
+    refiner = refiner_of(COARSE, skips=skips, step_size=0.3)
+    scene = scene_of(height, width)
+    alone = refiner(scene)
+    within = padded(scene, 80, 96)
+    rows, columns = alone.shape[-2:]
+    torch.testing.assert_close(refiner(within)[..., :rows, :columns], alone)
+    unmasked = refiner(dataclasses.replace(within, valid=None))[..., :rows, :columns]
+    assert not torch.allclose(unmasked, alone)
+
+
+@torch.no_grad()
+def test_padding_does_not_count_as_converged() -> None:
+    refiner = refiner_of(COARSE)
+    scene = scene_of(48, 64)
+    prepared = refiner.prepare(scene)
+    moved = refiner.change(prepared, prepared.probs).abs().mean(dim=(1, 2, 3))
+    just_moving = refiner_of(COARSE, tolerance=0.9 * float(moved.min()))
+    within = just_moving.prepare(padded(scene, 80, 96))
+    assert just_moving.change(within, within.probs).abs().amax(dim=(1, 2, 3)).all()
+
+
+def padded(scene: Scene, height: int, width: int) -> Scene:
+    """The scene in the corner of a larger one that holds other things."""
+    other = scene_of(height, width)
+    unary, around = scene.unary, random_unary(height, width, seed=1)
+    valid = torch.zeros(2, 1, height, width, dtype=torch.bool)
+    valid[..., : scene.guide.shape[-2], : scene.guide.shape[-1]] = True
+    within = dataclasses.replace(
+        around,
+        scores=put(unary.scores, around.scores),
+        features={k: put(v, around.features[k]) for k, v in unary.features.items()},
+    )
+    return dataclasses.replace(other, unary=within, valid=valid)
+
+
+def put(small: Tensor, large: Tensor) -> Tensor:
+    """The small maps in the corner of the large ones."""
+    whole = large.clone()
+    whole[..., : small.shape[-2], : small.shape[-1]] = small
+    return whole
+
+
+@torch.no_grad()
 def test_skips_add_no_parameters_but_change_the_answer() -> None:
     plain, skipping = refiner_of(COARSE), refiner_of(COARSE, skips=True)
     skipping.load_state_dict(plain.state_dict())

@@ -168,3 +168,46 @@ def test_the_field_lives_at_its_stride_whatever_the_scores_have() -> None:
 def test_the_potts_compatibility_penalises_every_other_class_alike() -> None:
     field = Field(torch.zeros(1, 3, 1, 1), (), potts(3))
     assert field.compatibility.tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+
+
+def gated_refiner(slope: float) -> GuidedCrfRefiner:
+    config = dataclasses.replace(GUIDED, gated=True)
+    refiner = GuidedCrfRefiner(CLASSES, {}, config).double().requires_grad_(False)
+    refiner.gate.slope.fill_(slope)
+    return refiner
+
+
+def unsure_right() -> Scene:
+    """Sure of the left half, unsure of the right one."""
+    scene, _ = halves()
+    uncertainty = torch.full_like(scene.unary.scores, 0.1)
+    uncertainty[..., WIDTH // 2 :] = 2.0
+    return Scene(scene.guide, dataclasses.replace(scene.unary, uncertainty=uncertainty))
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0])
+def test_a_gate_that_has_learnt_nothing_or_the_wrong_way_is_open(slope: float) -> None:
+    scene = unsure_right()
+    torch.testing.assert_close(gated_refiner(slope)(scene), BUILD["guided_crf"]().double()(scene))
+
+
+def test_messages_count_more_where_the_network_is_unsure() -> None:
+    scene, refiner = unsure_right(), gated_refiner(0.7)
+    messages = BUILD["guided_crf"]().double()(scene) - scene.unary.scores
+    gain = refiner.gate(scene.unary.uncertainty)
+    assert (gain[..., 0] < 1).all()
+    assert (gain[..., -1] > 1).all()
+    torch.testing.assert_close(refiner(scene) - scene.unary.scores, gain * messages)
+    field = refiner.prepare(scene)
+    torch.testing.assert_close(refiner.scores(field, refiner.start(field)), scene.unary.scores)
+
+
+def test_the_gate_learns_from_the_start() -> None:
+    refiner = gated_refiner(0.0).requires_grad_(True)
+    refiner(unsure_right())[..., -1].square().sum().backward()
+    assert refiner.gate.slope.grad != 0
+
+
+def test_a_network_without_uncertainty_leaves_the_gate_finite() -> None:
+    scene, _ = halves()
+    assert torch.isfinite(gated_refiner(2.0)(scene)).all()

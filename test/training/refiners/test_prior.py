@@ -76,6 +76,33 @@ def test_code_and_image_both_have_a_say() -> None:
     assert not torch.allclose(refiner.of_code_alone(code), refiner.of_code_alone(code + 1))
 
 
+@torch.no_grad()
+def test_what_padding_holds_does_not_matter() -> None:
+    refiner = refiner_of()
+    scene, other = scene_of(64, 96), Scene(torch.zeros(2, 3, 64, 96), random_unary(64, 96, seed=1))
+    valid = torch.ones(2, 1, 64, 96, dtype=torch.bool)
+    valid[..., 48:, :] = False
+    outside = ~valid
+    unary = dataclasses.replace(
+        scene.unary,
+        scores=replaced(scene.unary.scores, other.unary.scores, outside),
+        features={
+            stride: replaced(maps, other.unary.features[stride], outside)
+            for stride, maps in scene.unary.features.items()
+        },
+    )
+    changed = Scene(replaced(scene.guide, other.guide.double(), outside), unary)
+    masked = [refiner(dataclasses.replace(x, valid=valid)) for x in (scene, changed)]
+    torch.testing.assert_close(*masked)
+    assert not torch.allclose(refiner(scene)[..., :48, :], refiner(changed)[..., :48, :])
+
+
+def replaced(maps: Tensor, others: Tensor, where: Tensor) -> Tensor:
+    """Maps with others' values at `where`, bool [B, 1, H, W]."""
+    cells = torch.nn.functional.interpolate(where.double(), maps.shape[-2:]) > 0
+    return torch.where(cells, others, maps)
+
+
 def test_samples_have_the_distributions_mean_and_variance() -> None:
     refiner = refiner_of()
     code = refiner.prepare(scene_of(64, 96)).code
