@@ -39,7 +39,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Post:
-    """A message that waits; `settled` once the observer knows of it."""
+    """A message that waits; `settled` if the observer knows that it does, for want of a camera."""
 
     topic: str
     message: Any
@@ -94,9 +94,8 @@ class Intake:
         """See `Senses`; begins a frame, for which what came before this call is taken in first."""
         with self._changed:
             self._n_frames += 1
-            for topic in dict.fromkeys(post.topic for post in self._waiting):
-                if self._is_ready(topic):
-                    self._choose_nearest(topic, stamp)
+            for topic in dict.fromkeys(post.topic for post in self._ready()):
+                self._choose_nearest(topic, stamp)
             self._changed.notify_all()
             self._changed.wait_for(
                 lambda: self._closed or not (self._due or self._in_work), SETTLE_S
@@ -124,7 +123,7 @@ class Intake:
 
     def _queue(self, topic: str, message: Any, stamp: int) -> None:
         """Let a message wait, in place of the oldest of its topic if too many do."""
-        is_ready = self._is_ready(topic)
+        is_ready = self._senses.has_camera or topic not in NEEDS_CAMERA
         before = [post for post in self._waiting if post.topic == topic]
         for overtaken in before[: max(0, len(before) + 1 - (KEPT if is_ready else 1))]:
             self._skip(overtaken)
@@ -136,7 +135,7 @@ class Intake:
 
     def _choose_nearest(self, topic: str, stamp: int) -> None:
         """Put the message nearest to a moment into work, unless what is known is nearer."""
-        posts = [post for post in self._waiting if post.topic == topic]
+        posts = [post for post in self._ready() if post.topic == topic]
         best = min(posts, key=lambda post: abs(post.stamp - stamp))
         known = self._converted_ns.get(topic)
         if known is None or abs(best.stamp - stamp) <= abs(known - stamp):
@@ -177,13 +176,15 @@ class Intake:
     def _has_work(self) -> bool:
         """Whether something is due; between frames, what has waited longest becomes so."""
         if not (self._due or self._n_frames):
-            longest = next((p for p in self._waiting if self._is_ready(p.topic)), None)
-            if longest is not None:
-                self._choose([p for p in self._waiting if p.topic == longest.topic][-1])
+            ready = self._ready()
+            if ready:
+                self._choose([post for post in ready if post.topic == ready[0].topic][-1])
         return bool(self._due)
 
-    def _is_ready(self, topic: str) -> bool:
-        return self._senses.has_camera or topic not in NEEDS_CAMERA
+    def _ready(self) -> list[_Post]:
+        """The messages that wait for nothing but their turn."""
+        has_camera = self._senses.has_camera
+        return [post for post in self._waiting if has_camera or not post.settled]
 
     def _convert(self, post: _Post) -> None:
         started_s = time.perf_counter()
