@@ -1,7 +1,8 @@
 """Linear filters that refiners are made of, with autograd: built once a frame, applied often.
 
-The builders choose: the vehicle's compiled kernels for float32 on a CPU, plain torch for everything
-else (other devices and types, a guide that wants a gradient, a graph that is exported).
+The builders choose: the vehicle's compiled kernels on a CPU, Triton's on a GPU where triton is
+installed and no mask is given, plain torch for everything else (other devices and types, a guide
+that wants a gradient, a graph that is exported).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from training.filters.box import TorchBoxFilter
+from training.filters.gpu import fits_kernels, kernel_guided, kernel_lattice, runs_as_kernels
 from training.filters.guided import TorchGuidedFilter
 from training.filters.lattice import TorchLatticeFilter, bilateral_features, spatial_features
 from training.filters.native import (
@@ -46,6 +48,8 @@ def guided_filter(
     guide: Tensor, radius: int, eps: float, valid: Tensor | None = None
 ) -> LinearFilter:
     """The guided filter with a colour guide; `TorchGuidedFilter` has the arguments."""
+    if runs_as_kernels(guide, valid):
+        return kernel_guided(guide, radius, eps)
     if runs_natively(guide):
         return native_guided(guide, radius, eps, valid)
     return TorchGuidedFilter(guide, radius, eps, valid)
@@ -53,6 +57,8 @@ def guided_filter(
 
 def lattice_filter(features: Tensor, valid: Tensor | None = None) -> LinearFilter:
     """The Gaussian filter over `spatial_features` or `bilateral_features`: `TorchLatticeFilter`."""
+    if runs_as_kernels(features, valid) and fits_kernels(features):
+        return kernel_lattice(features)
     if runs_natively(features) and fits_lattice(features):
         return native_lattice(features, valid)
     return TorchLatticeFilter(features, valid)

@@ -13,7 +13,7 @@ from seg_perception import filters as vehicle
 from seg_perception.errors import FilterError
 from seg_perception.filters.linear import MAX_FEATURES
 from seg_perception.filters.native import library
-from training.filters.protocol import check_fits, mask_like
+from training.filters.protocol import check_fits, is_fixed, mask_like
 
 
 class NativeFilter:
@@ -54,18 +54,8 @@ class _Apply(torch.autograd.Function):
 
 
 def runs_natively(like: Tensor) -> bool:
-    """Whether there are compiled kernels for what is built from this tensor.
-
-    They take float32 on a CPU and give no gradient to what they are built from; a graph that is
-    being exported is to hold standard operators instead.
-    """
-    return (
-        like.device.type == "cpu"
-        and like.dtype == torch.float32
-        and not (like.requires_grad and torch.is_grad_enabled())
-        and not torch.compiler.is_compiling()
-        and library() is not None
-    )
+    """Whether there are compiled kernels for what is built from this tensor: on a CPU."""
+    return like.device.type == "cpu" and is_fixed(like) and library() is not None
 
 
 def native_box(like: Tensor, radius: int, valid: Tensor | None) -> NativeFilter:

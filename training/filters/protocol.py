@@ -30,6 +30,19 @@ class LinearFilter(Protocol):
         ...
 
 
+def is_fixed(like: Tensor) -> bool:
+    """Whether what is built from this tensor may be a constant of float32, made by fast code.
+
+    No other type, no guide that wants a gradient, and no graph being exported, which is to hold
+    standard operators instead.
+    """
+    return (
+        like.dtype == torch.float32
+        and not (like.requires_grad and torch.is_grad_enabled())
+        and not torch.compiler.is_compiling()
+    )
+
+
 def mask_like(like: Tensor, valid: Tensor | None) -> Tensor:
     """`valid` as numbers: [B, 1, H, W] of the dtype of `like`, 1 where a pixel counts.
 

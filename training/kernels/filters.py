@@ -36,7 +36,7 @@ class KernelGuidedFilter:
         self._size = (len(guide), *guide.shape[-2:])
 
     def apply(self, x: Tensor) -> Tensor:
-        """See `training.filters.LinearFilter.apply`; float32."""
+        """See `training.filters.LinearFilter.apply`; computed in float32."""
         check_fits(x, *self._size)
         return _apply(x, self._images)
 
@@ -56,21 +56,30 @@ class KernelLatticeFilter:
         Raises:
             ValueError: another number of features, or they reach too far for the lattice.
         """
-        d = features.shape[1]
-        total = float(features.abs().amax((0, 2, 3)).sum())
-        # A coordinate is at most 5 times the features' sum, and has 60 // d bits of the key.
-        if not 2 <= d <= 5 or 5 * total > 2 ** (60 // d - 1) - d:
+        if not fits_a_key(features):
             raise ValueError(
-                f"{d} features up to {total:.0f} standard deviations altogether do not fit into "
-                "a key: raise the standard deviations or use TorchLatticeFilter"
+                f"{features.shape[1]} features up to {_reach(features):.0f} standard deviations "
+                "altogether do not fit into a key: raise the standard deviations or use "
+                "TorchLatticeFilter"
             )
         self._images = [_LatticeImage.of(image.contiguous()) for image in features]
         self._size = (len(features), *features.shape[-2:])
 
     def apply(self, x: Tensor) -> Tensor:
-        """See `training.filters.LinearFilter.apply`; float32."""
+        """See `training.filters.LinearFilter.apply`; computed in float32."""
         check_fits(x, *self._size)
         return _apply(x, self._images)
+
+
+def fits_a_key(features: Tensor) -> bool:
+    """Whether a lattice vertex of these features [B, D, H, W] has a key of its own."""
+    d = features.shape[1]
+    # A coordinate is at most 5 times the features' sum, and has 60 // d bits of the key.
+    return 2 <= d <= 5 and 5 * _reach(features) <= 2 ** (60 // d - 1) - d
+
+
+def _reach(features: Tensor) -> float:
+    return float(features.abs().amax((0, 2, 3)).sum())
 
 
 class _Image(Protocol):
@@ -84,20 +93,23 @@ class _Image(Protocol):
 
 
 class _Filtered(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, image: _Image) -> Tensor:
-        ctx.image = image
-        return image.forward(x.detach().contiguous())
+    """``y = F x``, whose gradient is ``F^T g``, whose gradient is ``F h`` again."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.image.adjoint(gradient.contiguous()), None
+    def forward(ctx: Any, x: Tensor, image: _Image, transposed: bool) -> Tensor:
+        ctx.image, ctx.transposed = image, transposed
+        planes = x.detach().contiguous()
+        return image.adjoint(planes) if transposed else image.forward(planes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Filtered.apply(gradient, ctx.image, not ctx.transposed), None, None
 
 
 def _apply(x: Tensor, images: list[Any]) -> Tensor:
-    return torch.stack(
-        [_Filtered.apply(one, image) for one, image in zip(x.float(), images, strict=True)]
-    )
+    pairs = zip(x.float(), images, strict=True)
+    filtered = torch.stack([_Filtered.apply(one, image, False) for one, image in pairs])
+    return filtered.to(x.dtype)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from training.filters import (
     LinearFilter,
     bilateral_features,
+    gpu,
     guided_filter,
     lattice_filter,
     spatial_features,
@@ -55,6 +56,56 @@ def test_is_the_torch_filter(name: str, shape: tuple[int, ...]) -> None:
     assert y.grad is not None
     assert torch.allclose(found.double(), expected, atol=1e-4)
     assert torch.allclose(x.grad.double(), y.grad, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_gradients_of_gradients_are_those_of_the_torch_filter(name: str) -> None:
+    torch.manual_seed(0)
+    image, x = 255 * torch.rand(1, 3, 4, 3), torch.randn(1, 2, 4, 3)
+    second = []
+    for build, dtype in zip(FILTERS[name], (torch.float32, torch.float64), strict=True):
+        y, weight = x.to(dtype).requires_grad_(), torch.ones_like(x, dtype=dtype).requires_grad_()
+        filtered = build(image.to(dtype)).apply(y)
+        (first,) = torch.autograd.grad((weight * filtered**2).sum(), y, create_graph=True)
+        second.append(torch.autograd.grad((first**2).sum(), [y, weight]))
+    for found, expected in zip(*second, strict=True):
+        assert expected.abs().max() > 0.1
+        assert torch.allclose(found.double(), expected, atol=1e-3)
+
+
+def built_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The builders take these tensors for a GPU's, though the interpreter's lie on the CPU."""
+    monkeypatch.setattr(gpu, "DEVICE", torch.zeros(1).device.type)
+
+
+def test_the_builders_choose_the_kernels_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = 255 * torch.rand(1, 3, 4, 5)
+    features = bilateral_features(image, 4.1, 17.3)
+    expected = [guided_filter(image, 1, 1.0), lattice_filter(features)]
+    built_on_a_gpu(monkeypatch)
+    found = [guided_filter(image, 1, 1.0), lattice_filter(features)]
+    assert [type(one) for one in found] == [KernelGuidedFilter, KernelLatticeFilter]
+    x = torch.rand(1, 2, 4, 5)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.apply(x), other.apply(x), atol=1e-4, rtol=0)
+        assert one.apply(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_the_builders_know_what_kernels_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    built_on_a_gpu(monkeypatch)
+    image, valid = torch.rand(1, 3, 4, 5), torch.ones(1, 1, 4, 5, dtype=torch.bool)
+    others = [
+        guided_filter(image, 1, 1.0, valid),
+        guided_filter(image.double(), 1, 1.0),
+        guided_filter(image.clone().requires_grad_(), 1, 1.0),
+        lattice_filter(spatial_features(image, 2.3), valid),
+        lattice_filter(torch.full((1, 5, 2, 2), 90.0)),
+        lattice_filter(image[:, :1]),
+    ]
+    kernels = (KernelGuidedFilter, KernelLatticeFilter)
+    assert not any(isinstance(one, kernels) for one in others)
+    monkeypatch.setattr(gpu, "_has_triton", lambda: False)
+    assert not isinstance(guided_filter(image, 1, 1.0), kernels)
 
 
 @pytest.mark.parametrize("name", FILTERS)
