@@ -3,9 +3,9 @@ r"""What each sensor's evidence brings, and what a faulty source costs, with and
     python bench/sensors.py BUNDLE                 # rendered street: lanes, depth, lidar, all
     python bench/sensors.py BUNDLE --root CAMVID   # CamVid val: lane-like truth with faults
 
-Rendered drives carry exact depth, camera and lane borders; the sensors are made from them and pass
-through the same functions as on the vehicle: borders in metres are projected, the ground plane is
-found by RANSAC, lidar rings are cast into the depth. Gains are mIoU over no evidence, in points.
+Rendered drives carry exact depth, camera and lane borders, and what a lidar on the roof sees from
+its own place; all pass through the same functions as on the vehicle: borders in metres are
+projected, the ground plane is found by RANSAC. Gains are mIoU over no evidence, in points.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -29,7 +27,7 @@ from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, class_ids
 from seg_perception.datasets import Sample, open_dataset
 from seg_perception.datasets.faults import lie, shift
 from seg_perception.datasets.partial_truth import ego_lane, partial_truth
-from seg_perception.datasets.street import Street
+from seg_perception.datasets.street import Lidar, Street
 from seg_perception.evaluation.scores import ConfusionMatrix
 from seg_perception.evidence.depth import GroundTracker, evidence_from_depth, sample_points
 from seg_perception.evidence.gate import SourceGate
@@ -41,9 +39,10 @@ from seg_perception.runtime.bundle import load_bundle
 from seg_perception.runtime.runner import Runner, open_runner
 
 (ROAD,) = class_ids(CAMVID_CLASSES, ["road"])
+OBSTACLES = class_ids(CAMVID_CLASSES, CAMVID_GROUPS["obstacle"])
 N_CLASSES = len(CAMVID_CLASSES)
-LIDAR_ROWS_DEG, LIDAR_COLUMNS_DEG, LIDAR_REACH_M = 0.4, 0.2, 100.0
-"""Spacing of a 64-ring scanner's rays, and how far they reach."""
+PLANE_STEP = 4
+"""The ground is looked for among every so many points."""
 LIES, SHIFT = 0.2, 0.1
 FLAKY = 4
 """A flaky source gives another frame's evidence in every so many frames."""
@@ -104,6 +103,7 @@ class Sensors:
             self.pose,
             (ROAD,),
             N_CLASSES,
+            obstacle_ids=OBSTACLES,
             stamp_ns=sample.stamp_ns,
         )
 
@@ -122,13 +122,14 @@ class Sensors:
             stamp_ns=sample.stamp_ns,
         )
 
-    def lidar(self, sample: Sample, points: NDArray[np.float32]) -> Evidence | None:
-        """From points of the vehicle frame, as `scan` makes them."""
-        plane = self._lidar_ground.update(self.pose.apply(points))
+    def lidar(self, sample: Sample) -> Evidence | None:
+        """From the points of a scanner on the roof."""
+        assert sample.points is not None
+        plane = self._lidar_ground.update(self.pose.apply(sample.points[::PLANE_STEP]))
         if plane is None:
             return None
         return evidence_from_points(
-            points,
+            sample.points,
             self.camera,
             self.pose,
             plane,
@@ -136,23 +137,6 @@ class Sensors:
             CAMVID_GROUPS,
             stamp_ns=sample.stamp_ns,
         )
-
-    def scan(self, sample: Sample) -> NDArray[np.float32]:
-        """Float32 [N, 3]: what rings of rays hit."""
-        assert sample.depth is not None
-        camera = self.camera
-        rows = _every(camera.height, camera.fy, LIDAR_ROWS_DEG)
-        columns = _every(camera.width, camera.fx, LIDAR_COLUMNS_DEG)
-        z = sample.depth[np.ix_(rows, columns)]
-        x, y = camera.ray_slopes()
-        points = np.stack([z * x[columns], z * y[rows, None], z], axis=-1).reshape(-1, 3)
-        return self.pose.inverse().apply(points[points[:, 2] < LIDAR_REACH_M])
-
-
-def _every(size: int, focal: float, degrees: float) -> NDArray[np.intp]:
-    """Pixels that rays of this spacing meet."""
-    step = focal * np.radians(degrees)
-    return np.unique(np.rint(np.arange(0, size - 1, step)).astype(np.intp))
 
 
 def street(runner: Runner, drives: int, frames: int, seed: int) -> list[dict[str, object]]:
@@ -162,14 +146,13 @@ def street(runner: Runner, drives: int, frames: int, seed: int) -> list[dict[str
     chosen |= {"lanes+lidar": ("lanes", "lidar"), "all": sources}
     scores = {name: Score.new(runner, gated=True) for name in chosen}
     free = {name: Score.new(runner, gated=False) for name in chosen}
-    data = Street(drives * frames, seed, n_drives=drives)
+    data = Street(drives * frames, seed, n_drives=drives, lidar=Lidar())
     sensors, drive = None, ""
     for i in tqdm(range(len(data)), "street"):
         sample = data[i]
         if sensors is None or sample.drive != drive:
             sensors, drive = Sensors(sample), sample.drive
-        made = {name: _timed(getattr(sensors, name), sample) for name in ("lanes", "depth")}
-        made["lidar"] = _timed(sensors.lidar, sample, sensors.scan(sample))
+        made = {name: _timed(getattr(sensors, name), sample) for name in sources}
         for name, used in chosen.items():
             evidence = [made[one][0] for one in used]
             cost = sum(made[one][1] for one in used)
@@ -191,9 +174,11 @@ def street(runner: Runner, drives: int, frames: int, seed: int) -> list[dict[str
     ]
 
 
-def _timed(make: Callable[..., Evidence | None], *given: Any) -> tuple[Evidence | None, float]:
+def _timed(
+    make: Callable[[Sample], Evidence | None], sample: Sample
+) -> tuple[Evidence | None, float]:
     start = time.perf_counter()
-    evidence = make(*given)
+    evidence = make(sample)
     return evidence, 1e3 * (time.perf_counter() - start)
 
 

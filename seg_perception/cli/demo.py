@@ -54,4 +54,4 @@ def _dataset(args: argparse.Namespace) -> Dataset:
         args.dataset, args.root = "camvid", args.camvid
     if args.dataset == "street" and args.limit is None:
         args.limit = STREET_FRAMES
-    return dataset_of(args)
+    return dataset_of(args, lidar=True)

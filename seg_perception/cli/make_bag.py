@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         rate_hz=args.rate,
         overwrite=args.overwrite,
     )
-    dataset = dataset_of(args)
+    dataset = dataset_of(args, lidar=True)
     if args.bundle is not None:
         dataset = in_classes_of(load_bundle(args.bundle).manifest, dataset, args)
     elif args.class_map is not None:

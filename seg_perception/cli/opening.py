@@ -14,8 +14,12 @@ from seg_perception.runtime.manifest import Manifest
 from seg_perception.runtime.runner import Runner, open_runner
 
 
-def dataset_of(args: argparse.Namespace) -> Dataset:
+def dataset_of(args: argparse.Namespace, lidar: bool = False) -> Dataset:
     """The dataset of --dataset, --root, --split, --drives, --limit and --seed.
+
+    Args:
+        args: the command line.
+        lidar: see `open_dataset`.
 
     Raises:
         DatasetError: it is not there, or not as it should be.
@@ -27,6 +31,7 @@ def dataset_of(args: argparse.Namespace) -> Dataset:
         frames=args.limit,
         drives=args.drives,
         seed=args.seed,
+        lidar=lidar,
     )
 
 

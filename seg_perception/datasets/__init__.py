@@ -27,6 +27,7 @@ def open_dataset(
     seed: int = 0,
     height: int | None = None,
     width: int | None = None,
+    lidar: bool = False,
 ) -> Dataset:
     """Open a dataset by name.
 
@@ -39,6 +40,7 @@ def open_dataset(
         seed: of a rendered dataset.
         height: of a rendered dataset's frames in pixels; recorded ones keep their own size.
         width: likewise.
+        lidar: whether a rendered dataset's frames come with what a lidar on the roof sees.
 
     Raises:
         DatasetError: an unknown name or split, or missing data.
@@ -46,7 +48,7 @@ def open_dataset(
     if name == STREET:
         if drives is not None:
             raise DatasetError("street's drives cannot be chosen; give a number of frames")
-        return _street(split, frames or 100, seed, height or 360, width or 480)
+        return _street(split, frames or 100, seed, (height or 360, width or 480), lidar)
     reader = reader_of(name)
     if root is None:
         raise DatasetError(f"{name} needs the folder it lies in; give its root\n{reader.tree}")
@@ -65,12 +67,16 @@ def dataset_classes(name: str) -> tuple[tuple[ClassInfo, ...], Mapping[str, tupl
     return reader.classes, reader.groups
 
 
-def _street(split: str, frames: int, seed: int, height: int, width: int) -> Dataset:
+def _street(split: str, frames: int, seed: int, size: tuple[int, int], lidar: bool) -> Dataset:
     """A split of its own for each name: the same seed gives other streets in each."""
-    from seg_perception.datasets.street import Street  # a renderer, which readers need not load
+    from seg_perception.datasets.street import (
+        Lidar,
+        Street,
+    )  # a renderer, which readers need not load
 
     if split not in STREET_SPLITS:
         raise DatasetError(f"street has no split {split!r}; choose of {', '.join(STREET_SPLITS)}")
     frames_per_drive, frame_rate = STREET_SPLITS[split]
     own_seed = len(STREET_SPLITS) * seed + list(STREET_SPLITS).index(split)
-    return Street(frames, own_seed, height, width, ceil(frames / frames_per_drive), frame_rate)
+    drives = ceil(frames / frames_per_drive)
+    return Street(frames, own_seed, *size, drives, frame_rate, Lidar() if lidar else None)

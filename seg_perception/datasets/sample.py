@@ -88,6 +88,7 @@ class Sample:
         camera: the camera that took the image, or None where it is not known.
         lane_left, lane_right: float32 [N, 3] borders of the ego lane in metres, near to far, in the
             vehicle frame of `Camera`; or None.
+        points: float32 [N, 3] metres, what a lidar saw, in the vehicle frame of `Camera`; or None.
         superpixels: int32 [H, W] number of the superpixel that a pixel belongs to; or None.
         pose: x and y in metres and yaw in radians of the vehicle frame in a fixed one, whose z
             points up too; or None.
@@ -102,6 +103,7 @@ class Sample:
     camera: Camera | None = None
     lane_left: NDArray[np.float32] | None = None
     lane_right: NDArray[np.float32] | None = None
+    points: NDArray[np.float32] | None = None
     superpixels: NDArray[np.int32] | None = None
     pose: tuple[float, float, float] | None = None
 

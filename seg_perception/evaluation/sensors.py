@@ -29,8 +29,8 @@ Reading = NDArray[Any]
 ON_LANE = 1
 SCAN_LINES = 48
 SCAN_STEP = 2
-"""A scan has so many lines over the height of the image, and on each every other column: about a
-twentieth of the pixels, as KITTI's lidar has."""
+"""Without a lidar, depth along so many lines over the height of the image stands for it, in every
+other column: about a twentieth of the pixels, as KITTI's has."""
 SCAN_RANGE_M = 80.0
 
 
@@ -80,9 +80,15 @@ def readings(
     if "lane_borders" in sources and sample.lane_left is not None and sample.lane_right is not None:
         for side, border in (("lane_left", sample.lane_left), ("lane_right", sample.lane_right)):
             says[side] = sample.camera.pose.apply(border)
-    if "points" in sources and sample.depth is not None:
-        says["points"] = _scan(sample.depth, sample.camera)
-    return says
+    points = _points(sample, sample.camera) if "points" in sources else None
+    return says if points is None else {**says, "points": points}
+
+
+def _points(sample: Sample, camera: Camera) -> NDArray[np.float32] | None:
+    """What a lidar sees, points [N,3] in the optical frame."""
+    if sample.points is not None:
+        return camera.pose.apply(sample.points)
+    return None if sample.depth is None else _scan(sample.depth, camera)
 
 
 def _scan(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from seg_perception.evidence.record import Evidence
 from seg_perception.evidence.terrain import (
     FAR,
     GROUND,
-    UNKNOWN,
+    SOLID,
     GroundRules,
     terrain_sets,
     terrain_weights,
@@ -77,7 +77,7 @@ def evidence_from_depth(
         height = fitting * rising
     height += np.float32(plane.offset_m)
     index = rules.rows(fitting, height)
-    index[_steep(fitting, height, camera) & (index == GROUND)] = UNKNOWN
+    index[_steep(fitting, height, camera) & (index == GROUND)] = SOLID
     index[(fitting > rules.far_m) & (rising > 0)] = FAR
     return Evidence(index, sets, terrain_weights(weight, rules), stamp_ns, source)
 

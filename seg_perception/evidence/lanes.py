@@ -23,6 +23,8 @@ ROW_STEP = 4
 FEWEST_ROWS = 4
 NEAREST_M = 0.3
 """What is nearer to the camera than this along the axis is cut off before it is projected."""
+NEAR_LANE_M, FAR_LANE_M = 12.0, 60.0
+"""How far a lane is told that may have nothing on it, and one that may."""
 _SUBPIXEL_BITS = 4
 _FAR_PX = 1 << 20
 
@@ -108,12 +110,16 @@ def evidence_from_lane_borders(
     road_ids: tuple[int, ...],
     n_classes: int,
     *,
-    max_range_m: float = 12.0,
+    obstacle_ids: tuple[int, ...] = (),
+    max_range_m: float | None = None,
     weight: float = 1.0,
     stamp_ns: int = 0,
     source: str = "lane_borders",
 ) -> Evidence:
     """Evidence that the surface between the two borders of the ego lane is road.
+
+    What stands or drives on it hides it: told of `obstacle_ids`, the set is road or one of those,
+    as far as the lane is known; else road, and only near by, where seldom anything is.
 
     Args:
         left: [N, 3] metres, points along the left border, near to far or far to near, in the
@@ -123,8 +129,9 @@ def evidence_from_lane_borders(
         pose: from the borders' frame into the camera's optical frame.
         road_ids: ids of the classes that a lane can lie on.
         n_classes: C, the number of classes of the model.
-        max_range_m: what is farther from the camera is not told, for a car may drive there. Of a
-            lane's pixels, five in six are nearer than 10 m.
+        obstacle_ids: ids of the classes that may be on a lane.
+        max_range_m: what is farther from the camera is not told; None = 60 m with `obstacle_ids`,
+            12 m without. Of a lane's pixels, five in six are nearer than 10 m.
         weight: how much each pixel counts, >= 0.
         stamp_ns: moment of the observation, nanoseconds.
         source: name of the source.
@@ -134,6 +141,9 @@ def evidence_from_lane_borders(
             model.
     """
     sets = _road_sets(2, road_ids, n_classes, source)
+    sets[1, list(obstacle_ids)] = 1.0
+    if max_range_m is None:
+        max_range_m = FAR_LANE_M if obstacle_ids else NEAR_LANE_M
     for name, border in (("left", left), ("right", right)):
         if border.ndim != 2 or border.shape[1] != 3 or not np.isfinite(border).all():
             raise EvidenceError(

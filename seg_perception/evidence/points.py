@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,8 @@ from seg_perception.evidence.geometry import GroundPlane, Pinhole, Pose, project
 from seg_perception.evidence.record import Evidence
 from seg_perception.evidence.terrain import (
     GROUND,
+    HIGH,
+    HIGHER,
     OBSTACLE,
     UNKNOWN,
     GroundRules,
@@ -27,6 +30,8 @@ BEHIND, BEHIND_M = 0.1, 0.5
 """Hidden is what is deeper than the obstacle by this fraction and these metres."""
 FOOT_M = 2.5
 """Low points within these metres of something raised are its foot, and no ground."""
+UNTOLD = 255
+"""Where something was hit that nothing is said about, until gaps are filled."""
 MOST_METRES = 1000.0
 
 
@@ -39,7 +44,8 @@ def evidence_from_points(
     groups: Mapping[str, tuple[str, ...]],
     *,
     rules: GroundRules | None = None,
-    splat_px: int = 2,
+    splat_px: int = 1,
+    fill_px: tuple[int, int] = (5, 7),
     weight: float = 1.0,
     stamp_ns: int = 0,
     source: str = "points",
@@ -57,6 +63,8 @@ def evidence_from_points(
         rules: from heights to sets.
         splat_px: every point speaks for a square of so many pixels; where several meet, for the
             nearest.
+        fill_px: width and height of gaps between points of the ground, or of obstacles, up to which
+            what is between them is the same.
         weight: how much each known pixel counts, >= 0.
         stamp_ns: moment of the observation, nanoseconds.
         source: name of the source.
@@ -78,7 +86,8 @@ def evidence_from_points(
     before = _nearest(columns, lines, depth, terrain == OBSTACLE, camera)
     raised = _nearest(columns, lines, depth, (terrain != GROUND) & (height > 0), camera)
     told = _is_sure(terrain, depth, before, raised)
-    index = _splat(columns[told], lines[told], terrain[told], camera, splat_px)
+    index = _splat(columns, lines, np.where(told, terrain, UNTOLD), camera, splat_px)
+    index = _filled(index, fill_px)
     return Evidence(index, sets, terrain_weights(weight, rules), stamp_ns, source)
 
 
@@ -156,6 +165,23 @@ def _nearest(
     across = np.minimum(np.minimum(screen[:, :-2], screen[:, 1:-1]), screen[:, 2:])
     around = np.minimum(np.minimum(across[:-2], across[1:-1]), across[2:])
     return np.asarray(around[cell_y - 1, cell_x - 1])
+
+
+def _filled(index: NDArray[np.uint8], gap: tuple[int, int]) -> NDArray[np.uint8]:
+    """Between two points on the ground is ground, and between two of an obstacle an obstacle.
+
+    Args:
+        index: uint8 [H, W], where points are.
+        gap: width and height of the closing's rectangle in pixels.
+    """
+    box = np.ones((gap[1], gap[0]), np.uint8)
+    flat = (index == GROUND).view(np.uint8)
+    upright = ((index == OBSTACLE) | (index == HIGH) | (index == HIGHER)).view(np.uint8)
+    other = ((index != UNKNOWN) & (index != GROUND)).view(np.uint8)
+    ground = (cv2.morphologyEx(flat, cv2.MORPH_CLOSE, box) > cv2.dilate(other, box)).view(np.uint8)
+    obstacle = cv2.morphologyEx(upright, cv2.MORPH_CLOSE, box)
+    told = np.where(index == UNKNOWN, ground * GROUND + obstacle * OBSTACLE, index)
+    return np.asarray(told * (index != UNTOLD), np.uint8)
 
 
 def _splat(

@@ -11,8 +11,20 @@ from numpy.typing import NDArray
 from seg_perception.classes import ClassInfo, class_ids
 from seg_perception.errors import EvidenceError
 
-UNKNOWN, GROUND, OBSTACLE, FAR = range(4)
+UNKNOWN, GROUND, OBSTACLE, FAR, SOLID, HIGH, HIGHER = TERRAINS = range(7)
 """Rows of `terrain_sets`."""
+
+GRASS_CLASSES = frozenset({"terrain", "grass", "field", "earth"})
+"""Names of classes that a lawn has, where a model tells it from trees ..."""
+GREENERY_CLASSES = frozenset({"tree", "vegetation", "plant"})
+"""... and where it does not: as flat as a pavement."""
+
+LOW_CLASSES = frozenset({"pedestrian", "person", "rider", "bicyclist", "bicycle", "minibike"})
+LOWER_THAN_M = 2.5
+"""Names of classes whose things are never as high as these metres ..."""
+VEHICLE_CLASSES = frozenset({"car", "van", "truck", "bus", "motorcycle"})
+VEHICLES_LOWER_THAN_M = 4.5
+"""... nor these as high as those."""
 
 FAR_CLASSES = frozenset(
     {"sky", "building", "tree", "vegetation", "wall", "mountain", "hill", "terrain", "skyscraper"}
@@ -60,7 +72,7 @@ class GroundRules:
             )
 
     def rows(self, depth: NDArray[np.float32], height: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """GROUND, OBSTACLE or UNKNOWN of points at these depths and heights above the ground.
+        """Which row tells of points at these depths and heights above the ground; never FAR.
 
         Args:
             depth: float32 [...], metres; NaN and what is out of range is UNKNOWN.
@@ -70,22 +82,32 @@ class GroundRules:
             uint8 of the same shape.
         """
         slack = depth * np.float32(self.slope)
-        told = (depth > self.min_range_m) & (depth < self.max_range_m)
-        ground = np.abs(height) < slack + np.float32(self.ground_band_m)
-        obstacle = height > slack + np.float32(self.obstacle_min_m)
-        rows = ground.view(np.uint8) * np.uint8(GROUND)
-        rows += obstacle.view(np.uint8) * np.uint8(OBSTACLE)
-        rows *= told.view(np.uint8)
+        with np.errstate(invalid="ignore"):  # inf - inf on the horizon
+            above = height - slack
+        seen = depth > self.min_range_m
+        rows = (np.abs(height) < slack + np.float32(self.ground_band_m)) * np.uint8(GROUND)
+        below = UNKNOWN
+        for row, from_m in (
+            (OBSTACLE, self.obstacle_min_m),
+            (HIGH, LOWER_THAN_M),
+            (HIGHER, VEHICLES_LOWER_THAN_M),
+        ):
+            rows += (above > np.float32(from_m)) * np.uint8(row - below)
+            below = row
+        rows *= seen & (depth < self.max_range_m)
+        rows += ((rows == UNKNOWN) & seen & (depth < self.far_m)) * np.uint8(SOLID)
         return rows
 
 
 def terrain_sets(
     classes: Sequence[ClassInfo], groups: Mapping[str, tuple[str, ...]], source: str
 ) -> NDArray[np.float32]:
-    """The sets behind UNKNOWN, GROUND, OBSTACLE and FAR: float32 [4, C].
+    """The sets behind each row: float32 [len(TERRAINS), C].
 
-    GROUND is the group "ground"; OBSTACLE is every class that is neither in it nor in "sky"; FAR
-    is the group "far" where the manifest has one, else the group "sky" and the `FAR_CLASSES`.
+    GROUND is the group "ground", and greenery where the model has no class for grass; OBSTACLE is
+    every class that is neither in that group nor in "sky", HIGH and HIGHER those of them that are
+    so high; SOLID is all but sky; FAR is the group "far" where the manifest has one, else the group
+    "sky" and the `FAR_CLASSES`.
 
     Args:
         classes: of the model, by id.
@@ -100,13 +122,21 @@ def terrain_sets(
             f"evidence {source!r} needs to know which classes lie on the ground, but the model's "
             f"groups are {list(groups)}: export it with a class group 'ground'"
         )
-    names = [info.name for info in classes]
+    names = {info.name for info in classes}
     ground, sky = set(groups["ground"]), set(groups.get("sky", ()))
-    far = set(groups.get("far", ())) or sky | FAR_CLASSES.intersection(names)
-    members = (names, ground, set(names) - ground - sky, far or names)
+    obstacle = names - ground - sky
+    members = {
+        UNKNOWN: names,
+        GROUND: ground if ground & GRASS_CLASSES else ground | (GREENERY_CLASSES & names),
+        OBSTACLE: obstacle,
+        FAR: set(groups.get("far", ())) or sky | (FAR_CLASSES & names) or names,
+        SOLID: names - sky,
+        HIGH: obstacle - LOW_CLASSES or obstacle,
+        HIGHER: obstacle - LOW_CLASSES - VEHICLE_CLASSES or obstacle,
+    }
     sets = np.zeros((len(members), len(classes)), np.float32)
-    for row, chosen in zip(sets, members, strict=True):
-        row[list(class_ids(classes, chosen))] = 1.0
+    for row, chosen in members.items():
+        sets[row, list(class_ids(classes, chosen))] = 1.0
     if not sets[OBSTACLE].any():
         raise EvidenceError(
             f"evidence {source!r}: every class of the model is ground or sky, so that nothing can "
@@ -116,5 +146,16 @@ def terrain_sets(
 
 
 def terrain_weights(weight: float, rules: GroundRules) -> NDArray[np.float32]:
-    """Float32 [4]: what a pixel of each row counts."""
-    return np.array([0.0, weight, weight, weight * rules.far_weight], np.float32)
+    """Float32 [len(TERRAINS)]: what a pixel of each row counts."""
+    weights = np.full(len(TERRAINS), weight, np.float32)
+    weights[UNKNOWN], weights[FAR] = 0.0, weight * rules.far_weight
+    return weights
+
+
+def obstacle_ids(
+    classes: Sequence[ClassInfo], groups: Mapping[str, tuple[str, ...]]
+) -> tuple[int, ...]:
+    """Ids of what may stand on the ground; none where the groups do not say what is ground."""
+    ground = set(groups.get("ground", ()))
+    other = ground | set(groups.get("sky", ()))
+    return tuple(info.id for info in classes if ground and info.name not in other)

@@ -27,6 +27,7 @@ from seg_perception.evidence.lanes import (
 )
 from seg_perception.evidence.points import evidence_from_points
 from seg_perception.evidence.record import Evidence, evidence_from_labels
+from seg_perception.evidence.terrain import obstacle_ids
 from seg_perception.evidence.warp import OdometryBuffer, warp
 from seg_perception.ros.frames import Frames
 from seg_perception.ros.messages import stamp_ns, to_label_map
@@ -250,6 +251,7 @@ class Senses:
             pose,
             self._lane_ids("lane_borders"),
             self._manifest.n_classes,
+            obstacle_ids=obstacle_ids(self._manifest.classes, self._manifest.class_groups),
             **_about("lane_borders", message),
         )
 

@@ -5,6 +5,7 @@ import pytest
 from tiny_scene import CAMERA, HEIGHT_M, PITCH_RAD, PLANE, on_box, street_depth
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
+from seg_perception.datasets.catalogue import CITYSCAPES_CLASSES, CITYSCAPES_GROUPS
 from seg_perception.errors import EvidenceError
 from seg_perception.evidence.depth import (
     STEEP_ROWS,
@@ -13,7 +14,17 @@ from seg_perception.evidence.depth import (
     evidence_from_depth,
     sample_points,
 )
-from seg_perception.evidence.terrain import FAR, GROUND, OBSTACLE, UNKNOWN, terrain_sets
+from seg_perception.evidence.terrain import (
+    FAR,
+    GROUND,
+    HIGH,
+    HIGHER,
+    OBSTACLE,
+    SOLID,
+    UNKNOWN,
+    obstacle_ids,
+    terrain_sets,
+)
 
 RULES = GroundRules(max_range_m=30.0, far_m=60.0)
 
@@ -37,21 +48,43 @@ def test_ground_box_and_sky_are_told_apart() -> None:
     assert not (evidence.index[on_box()] == GROUND).any(), "its foot is low, but no ground"
     ground &= ~below_box
     assert (evidence.index[ground & (depth < 30)] == GROUND).all()
-    assert (evidence.index[ground & (depth > 30)] == UNKNOWN).all()
+    assert (evidence.index[ground & (depth > 30) & (depth < 60)] == SOLID).all()
+    assert (evidence.index[ground & (depth > 60)] == UNKNOWN).all()
     assert (evidence.index[np.isinf(depth)] == FAR).all()
 
 
 def test_the_sets_come_from_the_groups() -> None:
     sets = terrain_sets(CAMVID_CLASSES, CAMVID_GROUPS, "depth")
-    assert names(sets[GROUND]) == {"road", "sidewalk"}
+    assert names(sets[GROUND]) == {"road", "sidewalk", "tree"}, "a lawn is flat, and a tree here"
     assert names(sets[OBSTACLE]) == set(CAMVID_GROUPS["obstacle"])
+    assert names(sets[OBSTACLE] - sets[HIGH]) == {"pedestrian", "bicyclist"}
+    assert names(sets[HIGH] - sets[HIGHER]) == {"car"}
+    assert names(1 - sets[SOLID]) == {"sky"}
     assert names(sets[FAR]) == {"sky", "building", "tree", "pole", "sign"}
     own = terrain_sets(CAMVID_CLASSES, {**CAMVID_GROUPS, "far": ("sky",)}, "depth")
     assert names(own[FAR]) == {"sky"}
 
 
+def test_a_class_for_grass_leaves_trees_out_of_the_ground() -> None:
+    sets = terrain_sets(CITYSCAPES_CLASSES, CITYSCAPES_GROUPS, "depth")
+    ground = {CITYSCAPES_CLASSES[i].name for i in np.flatnonzero(sets[GROUND])}
+    assert ground == {"road", "sidewalk", "terrain"}
+
+
+def test_obstacles_are_told_by_the_groups() -> None:
+    ids = obstacle_ids(CAMVID_CLASSES, CAMVID_GROUPS)
+    assert {CAMVID_CLASSES[i].name for i in ids} == set(CAMVID_GROUPS["obstacle"])
+    assert obstacle_ids(CAMVID_CLASSES, {}) == ()
+
+
+def test_what_is_high_is_neither_a_person_nor_higher_up_a_car() -> None:
+    height = np.array([[2.4, 2.7, 4.4, 4.7]], np.float32)
+    told = RULES.rows(np.full_like(height, 10.0), height)
+    assert told.tolist() == [[OBSTACLE, HIGH, HIGH, HIGHER]]
+
+
 def test_no_return_is_weak_evidence() -> None:
-    assert look(street_depth()).weight.tolist() == [0, 1, 1, 0.25]
+    assert look(street_depth()).weight.tolist() == [0, 1, 1, 0.25, 1, 1, 1]
 
 
 def test_unknown_depth_says_nothing() -> None:
@@ -73,7 +106,7 @@ def test_what_is_missing_below_the_horizon_says_nothing() -> None:
 def test_kerbs_and_holes_are_not_told() -> None:
     depth = np.full((1, 3), 5.0, np.float32)
     index = RULES.rows(depth, np.array([[0.25, -1.0, 0.1]], np.float32))
-    assert index.tolist() == [[UNKNOWN, UNKNOWN, GROUND]]
+    assert index.tolist() == [[SOLID, SOLID, GROUND]], "no sky, that much is known"
 
 
 def test_depth_of_another_size_is_taken_at_the_cameras_pixels() -> None:

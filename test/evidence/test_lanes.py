@@ -175,6 +175,17 @@ def test_borders_are_believed_up_to_a_range() -> None:
     assert abs(int(index.sum()) - int(expected.sum())) < 0.1 * expected.sum()
 
 
+def test_a_lane_that_may_have_something_on_it_is_told_as_far_as_it_is_known() -> None:
+    sides = border(1.75, end=70), border(-1.75, end=70)
+    bare = evidence_from_lane_borders(*sides, CAMERA, POSE, (2,), 4)
+    used = evidence_from_lane_borders(*sides, CAMERA, POSE, (2,), 4, obstacle_ids=(0,))
+    assert bare.sets[1].tolist() == [0, 0, 1, 0]
+    assert used.sets[1].tolist() == [1, 0, 1, 0]
+    for evidence, reach in ((bare, 12), (used, 60)):
+        expected = on_lane(4, reach, 1.75)
+        assert abs(int(evidence.index.sum()) - int(expected.sum())) < 0.05 * expected.sum()
+
+
 def test_a_missing_border_says_nothing() -> None:
     assert not between(border(1.75), np.empty((0, 3), np.float32)).any()
     assert not between(border(1.75, -9, -2), border(-1.75, -9, -2)).any()

@@ -46,6 +46,22 @@ def test_a_splat_is_a_square_around_the_pixel() -> None:
     assert np.count_nonzero(index) == 9
 
 
+def test_gaps_between_points_of_the_ground_are_ground() -> None:
+    ahead = [(8.0, y, 0.0) for y in np.arange(1.0, 2.0, 0.2)]  # 3.5 pixels apart
+    index, (row, left) = scan(ahead).index, pixel(ahead[-1])
+    between = slice(left, pixel(ahead[0])[1] + 1)
+    assert (index[row, between] == GROUND).all()
+    assert np.count_nonzero(index) == between.stop - between.start
+    assert not scan([ahead[0], ahead[3]]).index[row, left + 8], "too far apart"
+
+
+def test_nothing_is_filled_beside_what_stands_there() -> None:
+    ground = [(16.0, y, 0.0) for y in np.arange(2.0, 4.0, 0.4)]
+    row, middle = pixel(ground[2])
+    assert scan(ground).index[row, middle + 2] == GROUND
+    assert not scan([*ground, (16.0, 2.8, 0.33)]).index[row, middle + 2], "it may be its foot"
+
+
 def test_a_point_behind_an_obstacle_is_dropped() -> None:
     behind = (40.0 * BOX_M / 10, 0.0, 1.5 - 4 * 0.5)  # on the same ray as the box's point
     beside = (20.0, 5.0, 0.0)

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from training.export.chain import Chain
 from training.model import Segmenter
 from training.refiners import EvidenceBatch, GaussianPrior, Scene
+from training.refiners.evidence import extreme_rows
 from training.refiners.maps import probabilities
 
 IMPOSSIBLE = 1e4  # taken off the score of a class that the evidence rules out
-BELIEVED = 0.1
-"""Evidence of weight 1 has the last word where the corrected map gives it this probability. On
-CamVid val (every fifth frame) a tenth brings most of what always obeying would; where a fifth of an
-ego lane, of parts of a class or of 5 % as groups is wrong, it costs nothing, and always obeying up
-to 5 mIoU."""
+CONTRADICTED = 0.1
+"""Where the corrected map gives a set less than this probability, the image contradicts it."""
+CHANCE = 0.4
+"""Probability that a wrong piece of evidence's set has by chance."""
+PRIOR_CELLS, PRIOR_WRONG = 20.0, 0.02
+"""How often evidence is wrong before a frame shows it: as if this share of so many cells were."""
 MAPS = ("labels", "confidence", "entropy", "code", "labels_unrefined")
 EVALUATION_MAPS = ("labels_replaced", "labels_optimised_replaced")
 
@@ -127,10 +129,16 @@ def restrict(scores: Tensor, allowed: Tensor) -> Tensor:
 
 
 def obey(labels: Tensor, scores: Tensor, evidence: Tensor, sets: Tensor, weight: Tensor) -> Tensor:
-    """Give evidence the last word where it contradicts a label and is likely enough.
+    """Give evidence the last word where it contradicts a label, unless it is likelier wrong.
 
-    The class that takes over is chosen by cell of the scores, the most probable of its set; each
-    pixel's own set decides whether one has to.
+    With ``P`` the probability that the corrected map gives a set, and ``e`` how often evidence of
+    its row is wrong in this frame, evidence is right where ``w (1 - e) P >= e u``, ``w`` its weight
+    and ``u`` the probability of a wrong one's set, `CHANCE`. Of sets that the map hardly ever
+    contradicts every pixel is believed; of those that lie on a fifth of theirs, what is likely.
+
+    The class that takes over is chosen by cell of the scores, the most probable of its set, for
+    the two sets of the highest and lowest row in the cell; each pixel's own set decides whether
+    one has to.
 
     Args:
         labels: uint8 [1, H, W].
@@ -142,19 +150,38 @@ def obey(labels: Tensor, scores: Tensor, evidence: Tensor, sets: Tensor, weight:
     Returns:
         uint8 [1, H, W].
     """
-    classes = scores.shape[1]
-    cell = labels.shape[-1] // scores.shape[-1]
-    row = F.max_pool2d(evidence[:, None].to(scores), cell)[0, 0].long()
-    inside = sets[row].permute(2, 0, 1)[None] * probabilities(scores)
-    believed = inside.sum(dim=1, keepdim=True) * weight[row] >= BELIEVED
-    best_inside = inside.argmax(dim=1, keepdim=True)
-    other = torch.where(believed, best_inside, classes).to(scores)
-    other = F.interpolate(other, labels.shape[-2:], mode="nearest")[:, 0].int()
+    size, (rows, classes) = labels.shape[-2:], sets.shape
+    extremes = torch.cat(
+        extreme_rows(evidence[:, None].to(scores), rows, size[1] // scores.shape[3])
+    )
+    row = extremes[:, 0].long()
+    inside = sets[row].permute(0, 3, 1, 2) * probabilities(scores)
+    total = inside.sum(dim=1)
+    odds = odds_wrong(row[0], total[0], rows)
+    believed = total * weight[row] >= CHANCE * odds[row]
+    best_inside = torch.where(believed, inside.argmax(dim=1), classes).to(scores)
+    maps = torch.cat([best_inside, extremes[:1, 0]])[None]
+    high, low, high_row = F.interpolate(maps, size, mode="nearest")[0].int().split(1)
+    other = torch.where(evidence == high_row, high, low)
     allowed = torch.where(weight[:, None] > 0, sets, 1.0)
     allowed = F.pad(allowed, (0, 1)).flatten()  # no set allows the class C, which stands for none
     first = evidence.int() * (classes + 1)
     better = allowed[first + other] > allowed[first + labels.int()]
     return torch.where(better, other.to(torch.uint8), labels)
+
+
+def odds_wrong(row: Tensor, total: Tensor, rows: int) -> Tensor:
+    """Odds that evidence of each row is wrong, by how often the map contradicts it: float [S].
+
+    Args:
+        row: int64 [h, w].
+        total: float [h, w], the probability of its set.
+        rows: S.
+    """
+    of_row = (row.flatten() == torch.arange(rows)[:, None]).to(total)
+    wrong = (total.flatten() < CONTRADICTED).to(total)
+    share = (of_row @ wrong + PRIOR_CELLS * PRIOR_WRONG) / (of_row.sum(dim=1) + PRIOR_CELLS)
+    return share / (1 - share)
 
 
 def describe(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -55,17 +55,29 @@ def pool_evidence(evidence: EvidenceBatch, stride: int) -> PooledEvidence:
     """Gather evidence into cells of `stride` x `stride` pixels, complete cells only."""
     rows = evidence.sets.shape[1]
     index = evidence.index[:, None].to(evidence.sets)
-    known = (index > 0).to(index)
-    highest = F.max_pool2d(index, stride)
-    lowest = rows - F.max_pool2d(known * (rows - index), stride)
-    covered = F.avg_pool2d(known, stride)
-    lowest = lowest * (covered > 0)  # where nothing is known, the maximum above is zero
+    covered = F.avg_pool2d((index > 0).to(index), stride)
     allowed, weight = [], []
-    for chosen in (highest, lowest):
+    for chosen in extreme_rows(index, rows, stride):
         cells = chosen[:, 0].long()
         allowed.append(_rows(evidence.sets, cells).permute(0, 3, 1, 2))
         weight.append(_rows(evidence.weight[..., None], cells).permute(0, 3, 1, 2))
     return PooledEvidence(torch.stack(allowed), torch.stack(weight), covered)
+
+
+def extreme_rows(index: Tensor, rows: int, stride: int) -> tuple[Tensor, Tensor]:
+    """The highest and the lowest row in each cell that says something; 0 where none does.
+
+    Args:
+        index: float [B, 1, H, W], 0 = nothing known.
+        rows: number of rows, 0 included.
+        stride: height and width of a cell in pixels.
+
+    Returns:
+        highest, lowest: float [B, 1, H // stride, W // stride].
+    """
+    highest = F.max_pool2d(index, stride)
+    lowest = rows - F.max_pool2d((index > 0) * (rows - index), stride)
+    return highest, lowest * (highest > 0)
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:

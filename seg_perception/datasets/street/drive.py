@@ -9,6 +9,7 @@ from seg_perception.datasets.sample import Camera, Sample
 from seg_perception.datasets.street.canvas import Canvas
 from seg_perception.datasets.street.layout import lay_out
 from seg_perception.datasets.street.lens import random_lens
+from seg_perception.datasets.street.lidar import Lidar
 from seg_perception.datasets.street.light import random_light
 from seg_perception.datasets.street.road import SIGHT, MiddleLine, Pose
 from seg_perception.datasets.street.site import (
@@ -24,6 +25,7 @@ FloatArray = NDArray[np.float64]
 LANE_FROM, LANE_TO, LANE_STEP = 2.0, 60.0, 2.0
 PASSED = 3.0  # metres behind the camera, after which nothing of a thing is seen
 SHADOWS_FROM, SHADOWS_TO = 25.0, 90.0
+SCAN = 1  # tells the lidar's random numbers from the camera's
 
 
 class Drive:
@@ -35,13 +37,21 @@ class Drive:
         frame_rate: frames a second.
         height, width: of the pictures in pixels.
         seed: sequence of numbers that decide everything.
+        lidar: that the vehicle carries beside the camera, if any.
     """
 
     def __init__(
-        self, name: str, n_frames: int, frame_rate: float, height: int, width: int, seed: list[int]
+        self,
+        name: str,
+        n_frames: int,
+        frame_rate: float,
+        height: int,
+        width: int,
+        seed: list[int],
+        lidar: Lidar | None = None,
     ) -> None:
         rng = np.random.default_rng(seed)
-        self.name, self._seed = name, seed
+        self.name, self._seed, self._lidar = name, seed, lidar
         self._period = 1 / frame_rate
         self._speed = rng.uniform(5, 12)
         duration = n_frames * self._period
@@ -59,14 +69,9 @@ class Drive:
         """Render frame `index`, without need of those before it."""
         time_s = index * self._period
         ego = self._pose(time_s)
-        stage = Stage(
-            Canvas(self._camera), self._road, ego, self._light.seen_from(ego.heading), time_s
-        )
-        things = self._layout.between(ego.s - PASSED, ego.s + SIGHT - 20, time_s)
+        stage = self._stage(self._camera, ego, time_s)
         self._sky.draw(stage.canvas, ego.heading, stage.light)
-        self._layout.ground.draw(stage, self._shadows(stage))
-        for thing in far_to_near(things, time_s):
-            thing.draw(stage)
+        self._draw_street(stage, self._shadows(stage))
         left, right = self._lane_borders(ego)
         return Sample(
             name=f"{self.name}_{index:06d}",
@@ -78,8 +83,29 @@ class Drive:
             camera=self._camera,
             lane_left=left,
             lane_right=right,
+            points=self._scan(ego, index),
             pose=(ego.x, ego.y, ego.heading),
         )
+
+    def _stage(self, camera: Camera, ego: Pose, time_s: float) -> Stage:
+        light = self._light.seen_from(ego.heading)
+        return Stage(Canvas(camera), self._road, ego, light, time_s)
+
+    def _draw_street(self, stage: Stage, shadows: list[FloatArray]) -> None:
+        start = stage.ego.s
+        things = self._layout.between(start - PASSED, start + SIGHT - 20, stage.time_s)
+        self._layout.ground.draw(stage, shadows)
+        for thing in far_to_near(things, stage.time_s):
+            thing.draw(stage)
+
+    def _scan(self, ego: Pose, index: int) -> NDArray[np.float32] | None:
+        """What the lidar sees of frame `index`: points [N, 3], vehicle frame."""
+        if self._lidar is None:
+            return None
+        stage = self._stage(self._lidar.view, self._lidar.place(ego), index * self._period)
+        self._draw_street(stage, [])
+        rng = np.random.default_rng([*self._seed, index, SCAN])
+        return self._lidar.scan(stage.canvas.depth, rng)
 
     def _pose(self, time_s: float) -> Pose:
         """Along the middle of the lane, a little to and fro."""

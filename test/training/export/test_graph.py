@@ -37,29 +37,58 @@ def test_a_class_that_is_ruled_out_cannot_win() -> None:
     assert int(best(restrict(scores, torch.ones_like(allowed)))) == 0
 
 
+SETS = torch.tensor([[1, 1, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=torch.float32)
+
+
 def obeyed(odds: list[float], known: list[int], *, weight: float = 1.0) -> list[int]:
-    """Labels of four pixels, 0 before, of which `known` holds the rows {1}, {1, 2} and {2}."""
-    sets = torch.tensor([[1, 1, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=torch.float32)
+    """Labels of four pixels in one cell, 0 before, of which `known` holds the rows of `SETS`."""
     weights = torch.tensor([0, weight, weight, weight])
-    scores = torch.tensor(odds).log().reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
+    scores = torch.tensor(odds).log().reshape(1, 3, 1, 1)
     evidence = torch.tensor(known, dtype=torch.uint8).reshape(1, 2, 2)
-    found = obey(torch.zeros(1, 2, 2, dtype=torch.uint8), scores, evidence, sets, weights)
+    found = obey(torch.zeros(1, 2, 2, dtype=torch.uint8), scores, evidence, SETS, weights)
     assert found.dtype == torch.uint8
     return found.flatten().tolist()
 
 
-def test_likely_evidence_has_the_last_word_in_its_own_pixels() -> None:
-    assert obeyed([0.6, 0.15, 0.25], [0, 1, 2, 3]) == [0, 1, 2, 2]
+def obeyed_in_cells(likely: list[float], row: int = 1) -> list[bool]:
+    """Whether evidence of one row is, in cells that give class 1 these probabilities."""
+    probs = torch.tensor([[1 - p, p, 1e-9] for p in likely]).T.reshape(1, 3, 1, -1)
+    known = torch.full((1, 1, len(likely)), row, dtype=torch.uint8)
+    zero = torch.zeros_like(known)
+    found = obey(zero, probs.log(), known, SETS, torch.tensor([0.0, 1, 1, 1]))
+    return (found[0, 0] > 0).tolist()
 
 
-def test_unlikely_evidence_has_not() -> None:
-    assert obeyed([0.87, 0.05, 0.08], [0, 1, 2, 3]) == [0, 0, 2, 0]
+def test_every_pixel_obeys_its_own_set() -> None:
+    assert obeyed([0.6, 0.15, 0.25], [0, 1, 1, 3]) == [0, 1, 1, 2]
+    assert obeyed([0.6, 0.15, 0.25], [0, 2, 2, 3]) == [0, 2, 2, 2]
+
+
+def test_of_three_sets_in_a_cell_two_choose_the_class() -> None:
+    assert obeyed([0.6, 0.15, 0.25], [0, 1, 2, 3]) == [0, 1, 1, 2]
+
+
+def test_evidence_that_is_seldom_contradicted_is_obeyed_even_where_it_is_unlikely() -> None:
+    assert all(obeyed_in_cells([0.9] * 98 + [0.02] * 2))
+
+
+def test_evidence_that_is_often_contradicted_is_obeyed_where_it_is_likely() -> None:
+    believed = obeyed_in_cells([0.9] * 75 + [0.2] * 5 + [0.05] * 20)
+    assert believed == [True] * 80 + [False] * 20
+
+
+def test_what_one_set_is_wrong_about_is_not_held_against_another() -> None:
+    known = torch.tensor([1] * 30 + [3], dtype=torch.uint8).reshape(1, 1, 31)
+    probs = torch.tensor([0.95, 0.01, 0.04]).reshape(1, 3, 1, 1).expand(1, 3, 1, 31)
+    found = obey(torch.zeros_like(known), probs.log(), known, SETS, torch.tensor([0.0, 1, 1, 1]))
+    assert found[0, 0, 0] == 0
+    assert found[0, 0, -1] == 2
 
 
 def test_trust_moves_what_is_likely_enough() -> None:
-    odds = [0.9, 0.05, 0.05]
-    assert obeyed(odds, [1, 1, 1, 1], weight=3.0) == [1, 1, 1, 1]
-    assert obeyed(odds, [2, 2, 2, 2], weight=0.5) == [0, 0, 0, 0]
+    odds = [0.994, 0.003, 0.003]
+    assert obeyed(odds, [1, 1, 1, 1], weight=20.0) == [1, 1, 1, 1]
+    assert obeyed(odds, [1, 1, 1, 1], weight=1.0) == [0, 0, 0, 0]
     assert obeyed([0.1, 0.8, 0.1], [1, 1, 1, 1], weight=0.0) == [0, 0, 0, 0]
 
 
