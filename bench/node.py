@@ -95,7 +95,7 @@ def drive(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drive"
         compressed = frames * size[0] * size[1] * 3 > 1 << 30
-        bag_options = BagOptions(evidence=("lane_mask",), rate_hz=10.0, compressed=compressed)
+        bag_options = BagOptions(evidence=options.sources, rate_hz=10.0, compressed=compressed)
         make_bag(Loop(samples, frames), path, bag_options)
         with Bag(path) as bag, watched_memory() as memory:
             log = play(bag, bundle, options)

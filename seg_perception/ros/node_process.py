@@ -20,7 +20,7 @@ from rclpy.node import Node
 
 from seg_perception.errors import ReplayError
 from seg_perception.ros.inputs import COMPRESSED, IMAGE
-from seg_perception.ros.qos import reliable
+from seg_perception.ros.qos import lossless_overrides
 from seg_perception.ros.senses import MESSAGE_TYPES
 from seg_perception.ros.share import share_path
 
@@ -43,7 +43,7 @@ class NodeProcess:
     Args:
         bundle: folder of the model bundle.
         parameters: further ROS parameters by name, as they would stand behind `-p NAME:=`.
-        lossless: what comes in, mask and entropy are reliable, so that nothing gets lost.
+        lossless: nothing that comes in, no mask and no entropy gets lost on the way.
     """
 
     def __init__(
@@ -54,7 +54,9 @@ class NodeProcess:
         self._parameters = {"bundle": f'"{bundle.resolve()}"', **(parameters or {})}
         if lossless:
             inputs = [f"{self.namespace}/{topic}" for topic in (IMAGE, COMPRESSED, *MESSAGE_TYPES)]
-            self._parameters |= reliable(inputs, (f"{self.node_name}/{one}" for one in ANSWERS))
+            self._parameters |= lossless_overrides(
+                inputs, (f"{self.node_name}/{one}" for one in ANSWERS)
+            )
         self._profiles = share_path("config/fastdds_large_images.xml")
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._process: subprocess.Popen[bytes] | None = None

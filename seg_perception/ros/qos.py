@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 try:
@@ -20,7 +20,7 @@ __all__ = [
     "TF_STATIC",
     "PublisherEventCallbacks",
     "SubscriptionEventCallbacks",
-    "reliable",
+    "lossless_overrides",
     "sensor_data",
 ]
 
@@ -29,15 +29,27 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-LOSSLESS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-"""For a replay that waits for each message to arrive; see `reliable`."""
+LOSSLESS = QoSProfile(
+    depth=4,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""For a replay that waits for each message to arrive (`lossless_overrides`): what is sent before
+both sides have discovered each other comes late, but comes."""
 TF = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 TF_STATIC = QoSProfile(
     depth=100,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-OVERRIDABLE = QoSOverridingOptions.with_default_policies()
+OVERRIDABLE = QoSOverridingOptions(
+    (
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    )
+)
 """Lets users set `qos_overrides.<topic>.publisher` or `.subscription`."""
 
 
@@ -46,11 +58,13 @@ def sensor_data(depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
-def reliable(subscribed: Iterable[str], published: Iterable[str]) -> dict[str, str]:
-    """Parameters, as behind `-p NAME:=`, that make topics of a node (full names) reliable."""
+def lossless_overrides(subscribed: Iterable[str], published: Iterable[str]) -> dict[str, str]:
+    """Parameters, as behind `-p NAME:=`, that make topics of a node (full names) `LOSSLESS`."""
+    policies = {"reliability": "reliable", "durability": "transient_local"}
     ends = {"subscription": subscribed, "publisher": published}
     return {
-        f"qos_overrides.{topic}.{end}.reliability": "reliable"
+        f"qos_overrides.{topic}.{end}.{policy}": value
         for end, topics in ends.items()
         for topic in topics
+        for policy, value in policies.items()
     }
