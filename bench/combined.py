@@ -262,12 +262,14 @@ def measure(
     if "unary" not in figures:
         figures["unary"] = {"miou": miou(build((), split.state), split.scored)}
     for name in wanted:
-        if name in figures:
-            continue
-        model, figures[name] = split.row(rows()[name], steps)
-        if name == COMBINED:
-            torch.save({"model": model.state_dict()}, keep)
-            figures |= split.parts(model)
+        if name not in figures:
+            model, figures[name] = split.row(rows()[name], steps)
+            if name == COMBINED:
+                torch.save({"model": model.state_dict()}, keep)
+            store()
+    if keep.exists() and not set(ablation()) < set(figures):
+        state = torch.load(keep, map_location="cpu", weights_only=True)["model"]
+        figures |= split.parts(build(RECIPE.refiners, state))
         store()
 
 
@@ -304,7 +306,7 @@ def main() -> None:
 
     for name, checkpoint in (pair.split("=", 1) for pair in options.networks):
         figures = record.setdefault(name, {})
-        if any(row not in figures for row in options.rows):
+        if not {*options.rows, *ablation()} < set(figures):
             split = Split(name, Path(checkpoint), options.root, options.frames, options.every)
             keep = options.json.with_name(f"{options.json.stem}_{name}.pt")
             measure(split, figures, options.rows, options.steps, keep, store)

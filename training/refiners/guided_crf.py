@@ -20,10 +20,7 @@ from torch import Tensor, nn
 
 from training.filters import guided_filter
 from training.refiners.mean_field import Field, FieldRefiner, Kernel, potts
-from training.refiners.protocol import Scene, at_stride
-
-LEVEL = 0.5
-"""Deviation of the scores, in score units, at which the gate is 1 to begin with."""
+from training.refiners.protocol import Scene, at_stride, valid_at
 
 LEAST_DEVIATION = 1e-3
 """What deviations are raised to before their logarithm; networks without uncertainty have zeros."""
@@ -64,19 +61,25 @@ class GatedField(Field):
 class UncertaintyGate(nn.Module):
     """What messages count at each pixel, rising with the unary network's uncertainty there.
 
-    With the deviation ``b`` of the scores, the mean over the classes, it is
-    ``exp(slope log(b / level))``, the slope not below zero: 1 everywhere before it has learnt.
+    With the deviation ``b`` of the scores, the mean over the classes, it is ``(b / m) ** slope``,
+    ``m`` the geometric mean of ``b`` over the frame, for at dusk a network is unsure everywhere.
+    The slope is not below zero and begins there: 1 everywhere before it has learnt.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.slope = nn.Parameter(torch.zeros(()))
-        self.level = nn.Parameter(torch.tensor(LEVEL).log())
 
-    def forward(self, uncertainty: Tensor) -> Tensor:
-        """Float [B, 1, h, w] of deviations [B, C, h, w]."""
-        deviation = uncertainty.mean(dim=1, keepdim=True).clamp_min(LEAST_DEVIATION)
-        return torch.exp(self.slope.clamp_min(0) * (deviation.log() - self.level))
+    def forward(self, uncertainty: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Float [B, 1, h, w] of deviations [B, C, h, w]; valid: bool [B, 1, h, w]."""
+        level = uncertainty.mean(dim=1, keepdim=True).clamp_min(LEAST_DEVIATION).log()
+        if valid is None:
+            mean = level.mean(dim=(2, 3), keepdim=True)
+        else:
+            mean = (level * valid).sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True)
+        # The gradient passes the bound: one first step below it would close the gate for good.
+        slope = self.slope + (self.slope.clamp_min(0) - self.slope).detach()
+        return torch.exp(slope * (level - mean))
 
 
 class GuidedCrfRefiner(FieldRefiner):
@@ -140,5 +143,5 @@ class GuidedCrfRefiner(FieldRefiner):
         assert self.gate is not None
         stride = self.config.stride
         uncertainty, _ = at_stride(scene.refined(scene.unary.uncertainty), stride)
-        gain: Tensor = self.gate(uncertainty)
+        gain: Tensor = self.gate(uncertainty, valid_at(scene, uncertainty))
         return gain

@@ -202,10 +202,20 @@ def test_messages_count_more_where_the_network_is_unsure() -> None:
     torch.testing.assert_close(refiner.scores(field, refiner.start(field)), scene.unary.scores)
 
 
-def test_the_gate_learns_from_the_start() -> None:
-    refiner = gated_refiner(0.0).requires_grad_(True)
+@pytest.mark.parametrize("slope", [0.0, -1.0])
+def test_the_gate_learns_from_the_start_and_from_a_wrong_step(slope: float) -> None:
+    refiner = gated_refiner(slope).requires_grad_(True)
     refiner(unsure_right())[..., -1].square().sum().backward()
     assert refiner.gate.slope.grad != 0
+
+
+def test_a_frame_that_is_unsure_everywhere_and_padding_leave_the_gate_as_it_is() -> None:
+    scene, gate = unsure_right(), gated_refiner(0.7).gate
+    gain = gate(scene.unary.uncertainty)
+    torch.testing.assert_close(gate(3 * scene.unary.uncertainty), gain)
+    padded = F.pad(scene.unary.uncertainty, (0, 5, 0, 3), value=9.0)
+    valid = F.pad(torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool), (0, 5, 0, 3))
+    torch.testing.assert_close(gate(padded, valid)[..., :HEIGHT, :WIDTH], gain)
 
 
 def test_a_network_without_uncertainty_leaves_the_gate_finite() -> None:
