@@ -3,9 +3,10 @@ r"""What each sensor's evidence brings, and what a faulty source costs, with and
     python bench/sensors.py BUNDLE                 # rendered street: lanes, depth, lidar, all
     python bench/sensors.py BUNDLE --root CAMVID   # CamVid val: lane-like truth with faults
 
-Rendered drives carry exact depth, camera and lane borders, and what a lidar on the roof sees from
-its own place; all pass through the same functions as on the vehicle: borders in metres are
-projected, the ground plane is found by RANSAC. Gains are mIoU over no evidence, in points.
+Rendered drives carry exact depth, from which a stereo camera's is made, camera, lane borders, and
+what a lidar on the roof sees from its own place. All pass through the same functions as on the
+vehicle: borders in metres are projected, the ground plane is found by RANSAC. Gains are mIoU over
+no evidence, in points.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -31,10 +33,14 @@ from seg_perception.datasets.street import Lidar, Street
 from seg_perception.evaluation.scores import ConfusionMatrix
 from seg_perception.evidence.depth import GroundTracker, evidence_from_depth, sample_points
 from seg_perception.evidence.gate import SourceGate
-from seg_perception.evidence.lanes import evidence_from_lane_borders, evidence_from_lane_mask
+from seg_perception.evidence.lanes import (
+    evidence_from_lane_borders,
+    evidence_from_lane_lines,
+    evidence_from_lane_mask,
+)
 from seg_perception.evidence.points import evidence_from_points
 from seg_perception.evidence.record import Evidence
-from seg_perception.perceiver import Frame, Perceiver
+from seg_perception.perceiver import Frame, Perceiver, Perception
 from seg_perception.runtime.bundle import load_bundle
 from seg_perception.runtime.runner import Runner, open_runner
 
@@ -43,6 +49,11 @@ OBSTACLES = class_ids(CAMVID_CLASSES, CAMVID_GROUPS["obstacle"])
 N_CLASSES = len(CAMVID_CLASSES)
 PLANE_STEP = 4
 """The ground is looked for among every so many points."""
+STEREO_REACH_M = 30.0
+DISPARITY_ERROR, DISPARITY_BLUR_PX = 0.2 / (480 * 0.3), 3.0
+"""Standard deviation of one over the depth, of a stereo camera of 480 pixels focal length and 30 cm
+baseline that errs by a fifth of a pixel; and how smoothly, as windows of pixels are matched."""
+LANE_MASK_M, LANE_LINES_M = 12.0, 40.0
 LIES, SHIFT = 0.2, 0.1
 FLAKY = 4
 """A flaky source gives another frame's evidence in every so many frames."""
@@ -63,9 +74,16 @@ class Score:
         gate = SourceGate() if gated else None
         return cls(Perceiver(runner, gate=gate), ConfusionMatrix.empty(N_CLASSES), [], [])
 
-    def add(self, sample: Sample, evidence: Sequence[Evidence], evidence_ms: float = 0.0) -> None:
+    def add(
+        self, sample: Sample, evidence: Sequence[Evidence], evidence_ms: float = 0.0
+    ) -> Perception:
         """Answer a frame and score it."""
         answer = self.perceiver.perceive(Frame(sample.image, sample.stamp_ns), evidence)
+        self.score(answer, sample, evidence_ms)
+        return answer
+
+    def score(self, answer: Perception, sample: Sample, evidence_ms: float = 0.0) -> None:
+        """Score an answer."""
         self.confusion += ConfusionMatrix.of(answer.labels, sample.labels, N_CLASSES)
         self.evidence_ms.append(evidence_ms)
         self.infer_ms.append(answer.timings["infer"])
@@ -81,6 +99,18 @@ class Score:
         counters = self.perceiver.counters
         offered = counters.evidence_doubted + counters.evidence_used
         return 100 * counters.evidence_doubted / max(offered, 1)
+
+
+def add_both(
+    scores: tuple[Score, Score], sample: Sample, evidence: Sequence[Evidence], ms: float = 0.0
+) -> None:
+    """Score a frame with the gate and without, which differ only where it left something out."""
+    gated, free = scores
+    answer = gated.add(sample, evidence, ms)
+    if all(report.used for report in answer.evidence):
+        free.score(answer, sample, ms)
+    else:
+        free.add(sample, evidence, ms)
 
 
 class Sensors:
@@ -107,14 +137,46 @@ class Sensors:
             stamp_ns=sample.stamp_ns,
         )
 
+    def lane_region(self, sample: Sample) -> Evidence:
+        """From a mask of the ego lane, up to where a mask is worth having."""
+        mask = (self._ego_lane(sample, LANE_MASK_M).index > 0).view(np.uint8)
+        return evidence_from_lane_mask(mask, (ROAD,), N_CLASSES, stamp_ns=sample.stamp_ns)
+
+    def lane_lines(self, sample: Sample) -> Evidence:
+        """From the ego lane's two lines, 5 pixels wide, as TuSimple draws them."""
+        ego = self._ego_lane(sample, LANE_LINES_M).index
+        lines = ego - cv2.erode(ego, np.ones((1, 5), np.uint8))
+        return evidence_from_lane_lines(lines, (ROAD,), N_CLASSES, stamp_ns=sample.stamp_ns)
+
     def depth(self, sample: Sample) -> Evidence | None:
-        """From the depth image."""
+        """From a stereo camera, see `stereo`."""
         assert sample.depth is not None
-        plane = self._depth_ground.update(sample_points(sample.depth, self.camera))
+        return self._from_depth(stereo(sample.depth, sample.stamp_ns), sample)
+
+    def exact_depth(self, sample: Sample) -> Evidence | None:
+        """From depth as it is, up to where it is looked at."""
+        assert sample.depth is not None
+        return self._from_depth(sample.depth, sample)
+
+    def _ego_lane(self, sample: Sample, reach_m: float) -> Evidence:
+        assert sample.lane_left is not None
+        assert sample.lane_right is not None
+        return evidence_from_lane_borders(
+            sample.lane_left,
+            sample.lane_right,
+            self.camera,
+            self.pose,
+            (ROAD,),
+            N_CLASSES,
+            max_range_m=reach_m,
+        )
+
+    def _from_depth(self, depth: NDArray[np.float32], sample: Sample) -> Evidence | None:
+        plane = self._depth_ground.update(sample_points(depth, self.camera))
         if plane is None:
             return None
         return evidence_from_depth(
-            sample.depth,
+            depth,
             self.camera,
             plane,
             CAMVID_CLASSES,
@@ -139,38 +201,62 @@ class Sensors:
         )
 
 
+def stereo(depth: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Depth as a stereo camera measures it: with smooth errors of its disparities, to a reach."""
+    noise = np.random.default_rng(seed).standard_normal(depth.shape, np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), DISPARITY_BLUR_PX)
+    error = smooth * np.float32(DISPARITY_ERROR / smooth.std())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        measured = 1 / (1 / depth + error)
+    known = (depth < STEREO_REACH_M) & (measured > 0)
+    return np.where(known, measured, np.float32(np.nan)).astype(np.float32)
+
+
+STREET_SOURCES: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "lanes": ("lanes",),
+    "depth": ("depth",),
+    "lidar": ("lidar",),
+    "lanes and lidar": ("lanes", "lidar"),
+    "all three": ("lanes", "depth", "lidar"),
+    "exact depth": ("exact_depth",),
+    "lane region": ("lane_region",),
+    "lane lines": ("lane_lines",),
+    "lane region, shifted": ("lane_region",),
+    "lane lines, shifted": ("lane_lines",),
+}
+
+
 def street(runner: Runner, drives: int, frames: int, seed: int) -> list[dict[str, object]]:
-    """Score every sensor alone and all together on rendered drives, through the gate."""
-    sources = ("lanes", "depth", "lidar")
-    chosen: dict[str, tuple[str, ...]] = {"none": (), **{name: (name,) for name in sources}}
-    chosen |= {"lanes+lidar": ("lanes", "lidar"), "all": sources}
-    scores = {name: Score.new(runner, gated=True) for name in chosen}
-    free = {name: Score.new(runner, gated=False) for name in chosen}
+    """Score every sensor alone and all together on rendered drives, with the gate and without."""
+    scores = {
+        name: (Score.new(runner, gated=True), Score.new(runner, gated=False))
+        for name in STREET_SOURCES
+    }
     data = Street(drives * frames, seed, n_drives=drives, lidar=Lidar())
     sensors, drive = None, ""
     for i in tqdm(range(len(data)), "street"):
         sample = data[i]
         if sensors is None or sample.drive != drive:
             sensors, drive = Sensors(sample), sample.drive
-        made = {name: _timed(getattr(sensors, name), sample) for name in sources}
-        for name, used in chosen.items():
-            evidence = [made[one][0] for one in used]
-            cost = sum(made[one][1] for one in used)
-            known = [one for one in evidence if one is not None]
-            scores[name].add(sample, known, cost)
-            free[name].add(sample, known, cost)
-    plain = scores["none"].miou
+        for name, used in STREET_SOURCES.items():
+            made = [_timed(getattr(sensors, one), sample) for one in used]
+            known = [one for one, _ in made if one is not None]
+            if name.endswith("shifted"):
+                known = [shift(one, SHIFT) for one in known]
+            add_both(scores[name], sample, known, sum(ms for _, ms in made))
+    plain = scores["none"][0].miou
     return [
         {
             "source": name,
-            "mIoU": score.miou,
-            "gain": score.miou - plain,
-            "gain without gate": free[name].miou - plain,
-            "doubted %": score.doubted,
-            "evidence ms": float(np.median(score.evidence_ms)),
-            "model ms": float(np.median(free[name].infer_ms)),
+            "mIoU": gated.miou,
+            "gain": gated.miou - plain,
+            "gain without gate": free.miou - plain,
+            "doubted %": gated.doubted,
+            "evidence ms": float(np.median(gated.evidence_ms)),
+            "model ms": float(np.median(gated.infer_ms)),
         }
-        for name, score in scores.items()
+        for name, (gated, free) in scores.items()
     ]
 
 
@@ -232,8 +318,7 @@ def camvid(runner: Runner, root: Path, every: int) -> list[dict[str, object]]:
                 pair = scores.setdefault(
                     (kind, fault), (Score.new(runner, True), Score.new(runner, False))
                 )
-                for score in pair:
-                    score.add(sample, [evidence])
+                add_both(pair, sample, [evidence])
     return [
         {
             "evidence": kind,

@@ -60,8 +60,10 @@ LATCHED_TOPICS = (TF_STATIC_TOPIC, TRUTH_INFO_TOPIC)
 """Recorded as such, so that `ros2 bag play` offers them to who comes late."""
 DRIVE_GAP_NS = 1_000_000_000  # between drives, and before the first: a stamp of 0 means "unset"
 CAMERA_FRAME, LIDAR_FRAME, VEHICLE_FRAME, ODOMETRY_FRAME = "camera", "lidar", "base_link", "odom"
-LIDAR = Pose(np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([0, 0, 1.9]))
-"""On the roof, its x axis to the left: from its frame into the vehicle's."""
+LIDAR = Pose(
+    np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), np.array([-0.6, 0.2, 2.1])
+)
+"""Where the street's `Lidar` is, its x axis to the left: from its frame into the vehicle's."""
 FRAMES = {"points": LIDAR_FRAME, "lane_left": VEHICLE_FRAME, "lane_right": VEHICLE_FRAME}
 """In which frame a reading is said; the others in the camera's."""
 

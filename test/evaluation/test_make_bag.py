@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from tiny_drives import CAMERA, ROAD, TinyDrive, of_drives, tiny_drive, tiny_sample, with_lanes
 
+from seg_perception.datasets.street import Lidar
 from seg_perception.errors import BagError, ConfigError, DatasetError
 from seg_perception.evaluation.bag import TYPESTORE, Bag
-from seg_perception.evaluation.make_bag import BagOptions, make_bag
+from seg_perception.evaluation.make_bag import LIDAR, BagOptions, make_bag
 from seg_perception.evaluation.sensor_faults import Fault
 from seg_perception.evaluation.sensors import KnownLabels
 from seg_perception.evidence.transforms import rotation_of
@@ -91,6 +92,11 @@ def test_lane_mask_is_road_and_says_nothing_else(tmp_path: Path) -> None:
         assert (sample.labels[mask == 1] == ROAD).all()
 
 
+def test_the_lidars_frame_is_where_the_streets_lidar_sits() -> None:
+    lidar = Lidar()
+    assert LIDAR.translation.tolist() == [lidar.ahead_m, lidar.left_m, lidar.height_m]
+
+
 def test_known_lanes_give_mask_paths_depth_points_and_intrinsics(tmp_path: Path) -> None:
     sample = with_lanes(tiny_sample(0))
     make_bag(TinyDrive((sample,)), tmp_path / "bag", BagOptions())
@@ -115,8 +121,8 @@ def test_known_lanes_give_mask_paths_depth_points_and_intrinsics(tmp_path: Path)
     (cloud,) = found["points"]
     points = cloud.data.view("<f4").reshape(-1, 4)
     assert cloud.header.frame_id == "lidar"
-    np.testing.assert_allclose(points[:, 1], -7.5, atol=1e-5, err_msg="the lidar looks left")
-    assert points[:, 2].max() < 7.5 * 11.5 / 20 - 0.4 + 1e-5, "it sits 0.4 m above the camera"
+    np.testing.assert_allclose(points[:, 1], -8.1, atol=1e-5, err_msg="the lidar looks left")
+    assert points[:, 2].max() < 7.5 * 11.5 / 20 - 0.6 + 1e-5, "it sits 0.6 m above the camera"
     assert cloud.row_step == cloud.data.nbytes == cloud.width * cloud.point_step
     assert [field.name for field in cloud.fields] == ["x", "y", "z", "intensity"]
     info = found["camera_info"][0]
