@@ -24,11 +24,11 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 class OnnxRunner:
     """Runs a bundle in ONNX Runtime; a `seg_perception.runtime.runner.Runner`.
 
-    On the CPU, our operators run in the compiled filters, where those were built.
-
     Args:
         bundle: what to run.
         cuda: run on the GPU.
+        filters: on the CPU, run our operators in the compiled filters, where those were built;
+            False: as standard operators everywhere.
         threads: CPU threads of one execution, default one for each core.
         reason: why this runner was chosen, for the log. What runs our operators is added.
 
@@ -38,13 +38,20 @@ class OnnxRunner:
     """
 
     def __init__(
-        self, bundle: Bundle, *, cuda: bool = False, threads: int | None = None, reason: str = ""
+        self,
+        bundle: Bundle,
+        *,
+        cuda: bool = False,
+        filters: bool = True,
+        threads: int | None = None,
+        reason: str = "",
     ) -> None:
         if threads is not None and threads < 1:
             raise RunnerError(f"{threads} threads: give at least 1, or None for one for each core")
         self.bundle = bundle
         self.name = "onnx-cuda" if cuda else "onnx-cpu"
-        self.reason = "; ".join(filter(None, [reason, _operators(bundle, cuda)]))
+        self._filters = filters and not cuda and library() is not None
+        self.reason = "; ".join(filter(None, [reason, self._operators()]))
         self.frames_in_flight = 1  # one call takes all cores, or the whole GPU
         self._provider = CUDA if cuda else CPU
         self._threads = threads
@@ -122,10 +129,20 @@ class OnnxRunner:
 
     def _cut(self, model: bytes, start: Callable[[bytes], Any]) -> CutSession | None:
         """The model in pieces, where the filters can take something out of it."""
-        if self._provider == CUDA or not library():
+        if not self._filters:
             return None
         cut = CutModel(model, runs_in_filters)
         return CutSession(cut, start, self._threads) if cut.calls else None
+
+    def _operators(self) -> str:
+        """What runs our operators, in words; "" if there are none."""
+        names = ", ".join(self.bundle.manifest.custom_ops)
+        if not names:
+            return ""
+        if self._filters:
+            return f"{names} in filters {describe_kernels()}"
+        why = "" if library() else f", slowly: {NO_LIBRARY}"
+        return f"{names} as standard operators{why}"
 
     def _options(self) -> Any:
         options = onnxruntime.SessionOptions()
@@ -148,32 +165,20 @@ class OnnxRunner:
         return options
 
 
-def open_best(bundle: Bundle, *, threads: int | None = None) -> OnnxRunner:
+def open_best(bundle: Bundle, *, filters: bool = True, threads: int | None = None) -> OnnxRunner:
     """CUDA where this ONNX Runtime and machine can, else the CPU; `reason` says why.
 
     Raises:
         BundleError: the model is corrupt or not what the manifest says.
     """
     if CUDA not in onnxruntime.get_available_providers():
-        return OnnxRunner(
-            bundle, threads=threads, reason="the installed ONNX Runtime has no CUDA: runs on CPU"
-        )
+        why = "the installed ONNX Runtime has no CUDA: runs on CPU"
+        return OnnxRunner(bundle, filters=filters, threads=threads, reason=why)
     try:
         return OnnxRunner(bundle, cuda=True, threads=threads, reason="ONNX Runtime found CUDA")
     except RunnerError as error:
-        return OnnxRunner(bundle, threads=threads, reason=f"runs on CPU: {error}")
-
-
-def _operators(bundle: Bundle, cuda: bool) -> str:
-    """What runs our operators, in words; "" if there are none."""
-    names = ", ".join(bundle.manifest.custom_ops)
-    if not names:
-        return ""
-    if cuda:
-        return f"{names} as standard operators"
-    if library():
-        return f"{names} in filters {describe_kernels()}"
-    return f"{names} as standard operators, slowly: {NO_LIBRARY}"
+        why = f"runs on CPU: {error}"
+        return OnnxRunner(bundle, filters=filters, threads=threads, reason=why)
 
 
 def _providers(provider: str) -> list[str]:

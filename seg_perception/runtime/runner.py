@@ -58,6 +58,7 @@ def open_runner(
     bundle: Bundle,
     kind: str = "auto",
     *,
+    filters: bool = True,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Runner:
@@ -67,6 +68,7 @@ def open_runner(
         bundle: what to run.
         kind: one of `RUNNER_KINDS`; "auto" takes TensorRT, ONNX Runtime with CUDA, or ONNX Runtime
             on the CPU: the first that works here. `Runner.reason` says why not the ones before.
+        filters: on the CPU, run our operators in the compiled filters, where those were built.
         threads: CPU threads of one execution, default one for each core.
         progress: told of the build of an engine, which takes minutes.
 
@@ -81,13 +83,15 @@ def open_runner(
         return _open_tensorrt(bundle, progress, why, retry=True)
     if kind != "auto":
         cuda = kind == "onnx_cuda"
-        runner: Runner = _onnx().OnnxRunner(bundle, cuda=cuda, threads=threads, reason=why)
+        runner: Runner = _onnx().OnnxRunner(
+            bundle, cuda=cuda, filters=filters, threads=threads, reason=why
+        )
         return runner
     try:
         why = "the fastest runtime that is here"
         return _open_tensorrt(bundle, progress, why, retry=False)
     except Exception as error:  # whatever it is, "auto" goes on with the next
-        best: Runner = _onnx().open_best(bundle, threads=threads)
+        best: Runner = _onnx().open_best(bundle, filters=filters, threads=threads)
         best.reason = f"{best.reason}; no TensorRT: {error}"
         return best
 
