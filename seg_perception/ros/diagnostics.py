@@ -6,6 +6,7 @@ One `DiagnosticStatus` named "<node>: perception". Its keys:
 |---|---|
 | `state` | lifecycle state |
 | `bundle`, `runner`, `runner_reason` | what answers, and why that runtime was chosen |
+| `build.phase`, `.done`, `.total`, `.percent`, `.seconds` | while an engine is built |
 | `camera` | its calibration; whether its lens bends lines, so that images must come rectified |
 | `frames.received`, `.answered`, `.failed` | counts |
 | `frames.dropped` | frames that a newer one overtook |

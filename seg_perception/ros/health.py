@@ -21,13 +21,15 @@ def judge_idle(node: Node, state: str, failure: str, loading: str = "") -> Verdi
         node: whose name stands in the advice.
         state: lifecycle state.
         failure: why the last transition failed; empty if it did not.
-        loading: how far the model is loaded, if that takes long.
+        loading: how far the model is loaded; empty if it is not being loaded.
     """
     name = node.get_fully_qualified_name()
     if failure:
         return ERROR, f"{state}: {failure}"
     if state == "configuring":
-        return OK, loading or "loading the model"
+        return OK, loading
+    if loading:
+        return WARN, f"{state}, so nothing is published yet: {loading}"
     if state == "finalized":
         return WARN, "shut down: start the node again"
     step = "configure" if state == "unconfigured" else "activate"

@@ -1,7 +1,8 @@
 """The lifecycle node: parameters, transitions, diagnostics. No arithmetic.
 
 States and what exists in them: unconfigured = parameters, services and /diagnostics; inactive =
-also the model and the topics of answers (`Session`); active = also the subscriptions.
+also the model and the topics of answers (`Session`), as soon as its engine is built (`Loading`);
+active = also the subscriptions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -38,12 +40,16 @@ from rclpy.task import Future
 from seg_perception.errors import ConfigError, SegPerceptionError
 from seg_perception.ros.diagnostics import Snapshot, to_status
 from seg_perception.ros.health import judge_active, judge_idle
+from seg_perception.ros.loading import Loading
 from seg_perception.ros.parameters import declare
-from seg_perception.ros.session import Session
+from seg_perception.ros.session import Session, open_model
 
 NODE_NAME = "segmentation"
 EXECUTOR_THREADS = 4
 """For images, evidence, services and diagnostics, so that none waits for another."""
+
+LOOK_S = 0.1
+"""How often to look whether an engine is built."""
 
 LAST_WORDS = Duration(seconds=0.5)
 """How long the end waits for someone to hear the last diagnostics."""
@@ -68,9 +74,12 @@ class SegmentationNode(LifecycleNode):
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._state = "unconfigured"
         self._failure = ""
-        self._loading = ""
         self._ending = False
+        self._activates_itself = False
+        self._loading: Loading | None = None
         self._session: Session | None = None
+        # What is loaded becomes a session, or is given back: one of both.
+        self._handover = threading.RLock()
         self._settings = declare(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -82,6 +91,10 @@ class SegmentationNode(LifecycleNode):
             callback_group=MutuallyExclusiveCallbackGroup(),
             clock=steady,
         )
+        self._built = self.create_timer(
+            LOOK_S, self._on_built, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
+        )
+        self._built.cancel()
         self._autostart = self.create_timer(
             0.0, self._start, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
         )
@@ -89,20 +102,27 @@ class SegmentationNode(LifecycleNode):
             self._autostart.cancel()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and make the topics of answers."""
+        """Load the model and make the topics of answers; while an engine is built, return."""
+        self._loading = Loading(partial(open_model, self._settings))
+        if self._ending:
+            self._loading.ask_to_stop()
         self._enter("configuring")
-        try:
-            self._session = Session(self, self._settings, self._on_build)
-        except Exception as error:  # whatever a runtime raises, the node must live to tell it
-            return self._fail("unconfigured", error)
-        runner = self._session.runner
-        self.get_logger().info(f"{runner.bundle.path} with {runner.name}: {runner.reason}")
-        self._enter("inactive")
+        if self._loading.wait():
+            error = self._take_over()
+            if error is not None:
+                return self._fail("unconfigured", error)
+        else:
+            self.get_logger().warning(f"{self._loading.text()}: /diagnostics says how far it is")
+            self._enter("inactive")
+            self._built.reset()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and answer."""
-        assert self._session is not None
+        if self._session is None:
+            assert self._loading is not None
+            self.get_logger().error(f"cannot answer yet, activate again later: {self._advice()}")
+            return FAILURE
         enabled = super().on_activate(state)
         try:
             topics = self._session.start()
@@ -140,7 +160,7 @@ class SegmentationNode(LifecycleNode):
         session = self._session
         inputs = session.inputs if session is not None else None
         if session is None or inputs is None:
-            level, message = judge_idle(self, self._state, self._failure, self._loading)
+            level, message = judge_idle(self, self._state, self._failure, self._advice())
         else:
             level, message = judge_active(self, session, inputs, self._settings.image_timeout)
         name = self.get_fully_qualified_name().lstrip("/")
@@ -152,6 +172,9 @@ class SegmentationNode(LifecycleNode):
     def end_loading(self) -> None:
         """Stop the build of an engine if there is one: it would hold up the end for minutes."""
         self._ending = True
+        loading = self._loading
+        if loading is not None:
+            loading.ask_to_stop()
 
     def close(self) -> None:
         """Release everything, whatever state the node is in; for after the executor has stopped."""
@@ -168,16 +191,60 @@ class SegmentationNode(LifecycleNode):
 
     def _start(self) -> None:
         self._autostart.cancel()
-        if self.trigger_configure() == SUCCESS:
+        self._activates_itself = True
+        if self.trigger_configure() != SUCCESS:
+            self._activates_itself = False
+        elif self._is_its_own_turn():
             self.trigger_activate()
 
-    def _enter(self, state: str) -> None:
-        self._state, self._failure, self._loading = state, "", ""
-        self.publish_diagnostics()
+    def _is_its_own_turn(self) -> bool:
+        """Whether the node is to activate itself now; says so once."""
+        with self._handover:
+            wanted = self._activates_itself and self._session is not None
+            self._activates_itself &= not wanted
+            return wanted
 
-    def _on_build(self, phase: str, done: int, total: int) -> bool:
-        self._loading = f"building the engine: {phase}, {done} of {total}"
-        return not self._ending
+    def _on_built(self) -> None:
+        """Go on where `on_configure` returned early, once there is something to go on with."""
+        with self._handover:
+            if self._loading is None or not self._loading.is_done:
+                return
+            self._built.cancel()
+            error = self._take_over()
+        try:
+            if error is not None:
+                self.trigger_cleanup()
+                self._fail("unconfigured", error)
+            elif self._is_its_own_turn():
+                self.trigger_activate()
+        except Exception:  # somebody else was quicker with another transition
+            self.get_logger().warning(traceback.format_exc())
+
+    def _take_over(self) -> Exception | None:
+        """Make a session of what was loaded; why that failed, if it did."""
+        with self._handover:
+            assert self._loading is not None
+            loading, self._loading = self._loading, None
+            try:
+                self._session = loading.handed_to(partial(Session, self, self._settings))
+            except Exception as error:  # whatever a runtime raises, the node must live to tell it
+                return error
+            runner = self._session.runner
+            self.get_logger().info(f"{runner.bundle.path} with {runner.name}: {runner.reason}")
+            self._enter("inactive")
+        return None
+
+    def _advice(self) -> str:
+        """How far the loading is, and what follows; empty if nothing is being loaded."""
+        loading = self._loading
+        if loading is None:
+            return ""
+        then = "; the node activates itself then" if self._activates_itself else ""
+        return f"{loading.text()}{then}"
+
+    def _enter(self, state: str) -> None:
+        self._state, self._failure = state, ""
+        self.publish_diagnostics()
 
     def _fail(self, state: str, error: Exception) -> TransitionCallbackReturn:
         if isinstance(error, SegPerceptionError):
@@ -191,15 +258,23 @@ class SegmentationNode(LifecycleNode):
         return FAILURE
 
     def _release(self, state: str) -> None:
-        if self._session is not None:
-            self._session.close()
-        # The last words still tell what the session did.
-        self._enter(state)
-        self._session = None
+        self._built.cancel()
+        self._activates_itself = False
+        with self._handover:
+            loading, self._loading = self._loading, None
+            if loading is not None:
+                loading.abandon()
+            if self._session is not None:
+                self._session.close()
+            # The last words still tell what the session did.
+            self._enter(state)
+            self._session = None
 
     def _snapshot(self, session: Session | None) -> Snapshot:
         if session is None:
-            return Snapshot({"state": self._state})
+            loading = self._loading
+            facts = {} if loading is None else loading.facts()
+            return Snapshot({"state": self._state, **facts})
         runner = session.runner
         facts = {
             "state": self._state,

@@ -38,20 +38,17 @@ class Session:
     Args:
         node: for which topics are made.
         settings: of its parameters.
-        progress: told of the build of an engine, which takes minutes.
+        runner: what answers, with its bundle; closed with the session.
 
     Attributes:
-        runner: what answers, with its bundle.
+        runner: see above.
         journal: what happened since.
         inputs: the subscriptions; None unless active.
-
-    Raises:
-        SegPerceptionError: the bundle cannot be loaded, or does not pass its self-test.
     """
 
-    def __init__(self, node: LifecycleNode, settings: Settings, progress: Progress) -> None:
+    def __init__(self, node: LifecycleNode, settings: Settings, runner: Runner) -> None:
         self._node = node
-        self.runner = _open(settings, progress)
+        self.runner = runner
         self.journal = Journal()
         self.inputs: Inputs | None = None
         self._perceiver = Perceiver(self.runner)
@@ -207,7 +204,16 @@ class Session:
         return names.get(label, str(label))
 
 
-def _open(settings: Settings, progress: Progress) -> Runner:
+def open_model(settings: Settings, progress: Progress) -> Runner:
+    """Open the bundle that the settings name, in the runtime that they name, and test it.
+
+    Args:
+        settings: of the node's parameters.
+        progress: told of the build of an engine, which takes minutes.
+
+    Raises:
+        SegPerceptionError: the bundle cannot be loaded, or does not pass its self-test.
+    """
     bundle = load_bundle(settings.bundle or share_path("models/default"))
     threads = settings.threads or None
     runner = open_runner(bundle, settings.runner, threads=threads, progress=progress)

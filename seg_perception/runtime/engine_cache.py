@@ -12,19 +12,25 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from seg_perception.errors import RunnerError
 
 PRECISIONS = ("fp16", "fp32")
 
 Progress = Callable[[str, int, int], bool]
-"""Called with a phase of the build, steps done and steps in all; False ends the build."""
+"""Called with a phase of the build, steps done and steps in all (0: not known); False ends the
+build."""
 
 _HEADER = 64  # hexadecimal sha256 of what follows
+
+RETRY_S = 0.2
+"""How often to look whether another process has finished its build."""
 
 
 class BuildStoppedError(RunnerError):
@@ -140,11 +146,26 @@ class EngineCache:
         return path.stat().st_mtime if path.exists() else 0.0
 
     @contextmanager
-    def building(self, name: str) -> Iterator[None]:
-        """One process builds an engine, others wait for it instead of building it too."""
+    def building(self, name: str, progress: Progress) -> Iterator[None]:
+        """One process builds an engine, others wait for it instead of building it too.
+
+        Raises:
+            BuildStoppedError: `progress` ended the wait.
+        """
         with open(self.folder / f"{name}.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            while not _is_locked_by_us(file):
+                if not progress("another process is building it", 0, 0):
+                    raise BuildStoppedError("told not to wait for another process's build")
+                time.sleep(RETRY_S)
             yield
+
+
+def _is_locked_by_us(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _default_folder() -> Path:

@@ -145,7 +145,7 @@ class _Engines:
     def open(self, outputs: Sequence[str]) -> Engine:
         """The engine that computes these outputs."""
         key = self._key(self.precision, outputs)
-        with self._cache.building(key.name):
+        with self._cache.building(key.name, self._options.progress):
             plan = self._cache.get(key.name)
             if plan is None:
                 self._refuse_repetition(key.name)
@@ -209,6 +209,8 @@ class _Engines:
                 f"{(workspace + SPARE_BYTES) // MIB} MiB: close what else uses the GPU, or give "
                 "`seg-perception build-engine` a smaller --workspace"
             )
+        if not self._options.progress("reading the model", 0, 0):
+            raise BuildStoppedError("the build was told not to begin")
         self._tried.append(name)
         model = for_tensorrt(
             keep_outputs(self._bundle.read(MODEL_FILE), outputs),

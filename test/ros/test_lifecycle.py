@@ -7,6 +7,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from seg_perception.ros.diagnostics import ERROR, OK, WARN
 from seg_perception.ros.messages import from_array, to_label_map
 from seg_perception.ros.node import SegmentationNode, spinning
 from seg_perception.runtime.bundle import Bundle, load_bundle
-from seg_perception.runtime.engine_cache import Progress
+from seg_perception.runtime.engine_cache import BuildStoppedError, Progress
 from seg_perception.runtime.runner import Runner
 
 pytestmark = pytest.mark.ros
@@ -176,19 +177,26 @@ def test_parameter_without_sense_ends_the_start_with_the_reason(
     assert "Traceback" not in log
 
 
-@pytest.fixture
-def inner(bundle: Path, client: Client) -> Iterator[SegmentationNode]:
+@contextmanager
+def started(bundle: Path, *, autostart: bool) -> Iterator[SegmentationNode]:
     """The node in this process, spun as `main` does."""
-    client.start_afresh()
     context = Context()
     rclpy.init(context=context)
-    given = {"bundle": str(bundle), "autostart": False, **FAST}
+    given = {"bundle": str(bundle), "autostart": autostart, **FAST}
     overrides = [Parameter(name, value=value) for name, value in given.items()]
     node = SegmentationNode(context=context, parameter_overrides=overrides)
     with spinning(node):
         yield node
     node.close()
     context.try_shutdown()
+
+
+@pytest.fixture
+def inner(bundle: Path, client: Client) -> Iterator[SegmentationNode]:
+    """The node, waiting for transitions."""
+    client.start_afresh()
+    with started(bundle, autostart=False) as node:
+        yield node
 
 
 def perceiver_threads() -> list[threading.Thread]:
@@ -235,43 +243,149 @@ def test_loading_blocks_no_service(
     assert client.state() == "inactive"
 
 
-def test_the_build_of_an_engine_is_told(
-    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+SAID = "building the engine: Tactic selection, 3 of 40 (7 %), for "
+
+
+class Builder:
+    """Stands in for `open_runner`: an engine is built until it is told to go on, or to stop.
+
+    Attributes:
+        stopped: whether it was told to stop.
+        opened: what came of it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stopped = False
+        self.opened: list[Runner] = []
+        self.failure: Exception | None = None
+        self._real = session.open_runner
+        self._go_on = threading.Event()
+        monkeypatch.setattr(session, "open_runner", self)
+
+    def __call__(
+        self, bundle: Bundle, kind: str, *, threads: int | None, progress: Progress
+    ) -> Runner:
+        while not self._go_on.wait(0.01):
+            if not progress("Tactic selection", 3, 40):
+                self.stopped = True
+                raise BuildStoppedError("told to stop")
+        if self.failure is not None:
+            raise self.failure
+        self.opened.append(self._real(bundle, kind, threads=threads))
+        return self.opened[-1]
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
+    return Builder(monkeypatch)
+
+
+def test_while_an_engine_is_built_the_node_is_inactive_and_tells(
+    builder: Builder, inner: SegmentationNode, client: Client
 ) -> None:
-    go_on = threading.Event()
-    real = session.open_runner
+    assert client.transit(Transition.TRANSITION_CONFIGURE)  # although nothing is built yet
+    assert client.state() == "inactive"
+    report = client.wait_for_report(lambda report: SAID in report.message, "the progress")
+    assert report.level == WARN
+    assert report.message.startswith("inactive, so nothing is published yet: building the engine")
+    told = {key: value for key, value in report.values.items() if key.startswith("build.")}
+    assert float(told.pop("build.seconds")) >= 0
+    assert told == {
+        "build.phase": "Tactic selection",
+        "build.done": "3",
+        "build.total": "40",
+        "build.percent": "7",
+    }
+    assert outputs(client) == set()
+    assert client.set_parameter("overlay_alpha", 0.25).successful
+    builder.go_on()
+    client.wait(lambda: outputs(client) == set(OUTPUTS), "topics of answers")
+    report = client.wait_for_report(lambda report: "activate" in report.message, "inactive")
+    assert "build.phase" not in report.values
+    assert client.transit(Transition.TRANSITION_ACTIVATE)
+    np.testing.assert_array_equal(client.labels(IMAGE), LABELS)
 
-    def building(bundle: Bundle, kind: str, *, threads: int | None, progress: Progress) -> Runner:
-        assert progress("Tactic selection", 3, 40)
-        go_on.wait(30.0)
-        return real(bundle, kind, threads=threads)
 
-    monkeypatch.setattr(session, "open_runner", building)
-    loader = threading.Thread(target=lambda: client.transit(Transition.TRANSITION_CONFIGURE))
-    loader.start()
-    said = "building the engine: Tactic selection, 3 of 40"
-    client.wait_for_report(lambda report: report.message == said, "the progress")
-    go_on.set()
-    loader.join()
-    report = client.wait_for_report(lambda report: report.state == "inactive", "the model")
-    assert "building" not in report.message
+def test_activation_is_refused_while_an_engine_is_built(
+    builder: Builder, inner: SegmentationNode, client: Client
+) -> None:
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    assert not client.transit(Transition.TRANSITION_ACTIVATE)
+    assert client.state() == "inactive"
+    client.wait_for_report(lambda report: SAID in report.message, "the progress, still")
+    builder.go_on()
+    client.wait(lambda: outputs(client) == set(OUTPUTS), "topics of answers")
+    assert client.transit(Transition.TRANSITION_ACTIVATE)
+
+
+def test_with_autostart_it_activates_itself_once_the_engine_is_built(
+    builder: Builder, bundle: Path, client: Client
+) -> None:
+    client.start_afresh()
+    with started(bundle, autostart=True):
+        said = client.wait_for_report(lambda report: SAID in report.message, "the progress")
+        assert "the node activates itself then" in said.message
+        builder.go_on()
+        np.testing.assert_array_equal(client.labels(IMAGE), LABELS)
+
+
+def test_a_build_that_fails_says_why_and_can_be_repeated(
+    builder: Builder, inner: SegmentationNode, client: Client
+) -> None:
+    builder.failure = RunnerError("no memory: close what else uses the GPU")
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    client.wait_for_report(lambda report: SAID in report.message, "the progress")
+    builder.go_on()
+    report = client.wait_for_report(lambda report: report.level == ERROR, "the failure")
+    assert report.message == "unconfigured: no memory: close what else uses the GPU"
+    assert client.state() == "unconfigured"
+    builder.failure = None
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    assert client.transit(Transition.TRANSITION_ACTIVATE)
+    np.testing.assert_array_equal(client.labels(IMAGE), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("transition", "state"),
+    [
+        (Transition.TRANSITION_CLEANUP, "unconfigured"),
+        (Transition.TRANSITION_INACTIVE_SHUTDOWN, "finalized"),
+    ],
+)
+def test_cleanup_and_shutdown_stop_a_build(
+    builder: Builder, inner: SegmentationNode, client: Client, transition: int, state: str
+) -> None:
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    client.wait_for_report(lambda report: SAID in report.message, "the progress")
+    assert client.transit(transition)
+    assert builder.stopped
+    assert client.state() == state
+    client.wait_for_report(lambda report: report.state == state, "the end of the build")
+    assert not [thread for thread in threading.enumerate() if thread.name == "loading"]
+
+
+def test_what_was_built_too_late_is_given_back(
+    builder: Builder, inner: SegmentationNode, client: Client
+) -> None:
+    """The builder asked whether to go on for the last time before it was told to stop."""
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
+    inner._built.cancel()
+    builder.go_on()
+    wait_for(lambda: inner._loading.is_done, 30.0)
+    assert client.transit(Transition.TRANSITION_CLEANUP)
+    with pytest.raises(RunnerError, match="closed"):
+        builder.opened[0].run({"image": IMAGE[None]})
 
 
 def test_the_end_of_the_process_stops_a_build(
-    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+    builder: Builder, inner: SegmentationNode, client: Client
 ) -> None:
-    def building(bundle: Bundle, kind: str, *, threads: int | None, progress: Progress) -> Runner:
-        wait_for(lambda: not progress("Tactic selection", 3, 40), 30.0)
-        raise RunnerError("it was told to stop")
-
-    monkeypatch.setattr(session, "open_runner", building)
-    loader = threading.Thread(target=lambda: client.transit(Transition.TRANSITION_CONFIGURE))
-    loader.start()
-    client.wait_for_report(lambda report: "Tactic" in report.message, "the progress")
+    assert client.transit(Transition.TRANSITION_CONFIGURE)
     inner.end_loading()
-    loader.join()
-    report = client.wait_for_report(lambda report: report.level == ERROR, "the failure")
-    assert report.message == "unconfigured: it was told to stop"
+    wait_for(lambda: builder.stopped, 30.0)
 
 
 def test_activation_that_fails_says_why_and_can_be_repeated(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seg_perception.errors import RunnerError
-from seg_perception.runtime.engine_cache import EngineCache, EngineKey
+from seg_perception.runtime.engine_cache import BuildStoppedError, EngineCache, EngineKey
 
 KEY = EngineKey("ab12", ("labels",), "fp16", "Orin sm_87", "10.3.0")
 
@@ -78,12 +78,16 @@ def test_one_builds_and_others_wait(tmp_path: Path) -> None:
     cache, order = EngineCache(tmp_path / "cache"), list[str]()
     waiting = threading.Event()
 
-    def second() -> None:
+    def tell(phase: str, done: int, total: int) -> bool:
+        assert phase == "another process is building it"
         waiting.set()
-        with cache.building(KEY.name):
+        return True
+
+    def second() -> None:
+        with cache.building(KEY.name, tell):
             order.append("second")
 
-    with cache.building(KEY.name):
+    with cache.building(KEY.name, lambda *_: False):
         thread = threading.Thread(target=second)
         thread.start()
         assert waiting.wait(10)
@@ -91,6 +95,16 @@ def test_one_builds_and_others_wait(tmp_path: Path) -> None:
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
+
+
+def test_who_waits_for_another_may_be_told_not_to(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "cache")
+    with (
+        cache.building(KEY.name, lambda *_: False),
+        pytest.raises(BuildStoppedError, match="not to wait"),
+        cache.building(KEY.name, lambda *_: False),
+    ):
+        pytest.fail("two at once")
 
 
 def test_knows_which_was_put_last(tmp_path: Path) -> None:

@@ -165,11 +165,16 @@ def test_progress_is_told_and_may_stop_the_build(bundle: Bundle, cache: EngineCa
 
     def progress(phase: str, done: int, total: int) -> bool:
         told.append((phase, done, total))
-        return False
+        return phase != last
 
-    with pytest.raises(RunnerError, match="told to stop"):
-        Machine(cache).open(bundle, progress=progress)
-    assert told == [("Tactic selection", 1, 2)]
+    machine = Machine(cache)
+    for last, builds in (("reading the model", 0), ("Tactic selection", 1)):
+        told.clear()
+        with pytest.raises(BuildStoppedError, match="told"):
+            machine.open(bundle, progress=progress)
+        assert told[-1][0] == last
+        assert machine.builds == builds
+    assert told == [("reading the model", 0, 0), ("Tactic selection", 1, 2)]
 
 
 def test_no_driver_is_refused_before_tensorrt_is_touched(
