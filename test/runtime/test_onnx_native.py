@@ -126,6 +126,35 @@ def test_scores_that_are_not_finite_are_an_error(session: CutSession) -> None:
         session.run(["refined"], given)
 
 
+def test_only_tensors_cross_a_cut() -> None:
+    shape = [1, CLASSES, HEIGHT, WIDTH]
+    nodes = [
+        helper.make_node("SequenceConstruct", ["scores", "scores"], ["many"]),
+        helper.make_node(
+            "GuidedCrf", ["scores", "guide", "m"], ["a"], domain="seg_perception", **GUIDED
+        ),
+        helper.make_node("SequenceAt", ["many", "second"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("SequenceInsert", ["many", "c"], ["more"]),
+        helper.make_node("SequenceAt", ["more", "second"], ["d"]),
+    ]
+    given = {"scores": shape, "guide": [1, 3, HEIGHT, WIDTH]}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, size) for n, size in given.items()],
+        [helper.make_tensor_value_info("d", TensorProto.FLOAT, shape)],
+        [
+            numpy_helper.from_array(matrix(0), "m"),
+            numpy_helper.from_array(np.array(1, np.int64), "second"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("seg_perception", 1)]
+    encoded = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    with pytest.raises(ValueError, match=r"many is seq\(tensor\(float\)\): only tensors"):
+        CutSession(CutModel(encoded, runs_in_filters), start, 1)
+
+
 def test_several_threads_may_run_at_once(session: CutSession) -> None:
     expected = {seed: session.run(["refined"], inputs(seed))[0] for seed in range(4)}
     wrong: list[int] = []

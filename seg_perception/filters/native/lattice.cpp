@@ -14,8 +14,9 @@ constexpr long kSmallImage = 4096; // pixels below which threads cost more than 
 constexpr int kMostParts = 16;     // each holds a copy of the vertices
 
 inline uint64_t hash_of(uint64_t key) {
+  key ^= key >> 32;  // the last coordinates stand in the highest bits, which a product takes nowhere
   key *= 0x9E3779B97F4A7C15ull;
-  return key ^ (key >> 29);
+  return key ^ (key >> 32);
 }
 
 // Numbers of keys. Open addressing, linear probing; keys are never 0.
