@@ -34,7 +34,10 @@ setup(
         (SHARE, ["package.xml"]),
         (f"{SHARE}/launch", glob("launch/*.launch.py")),
         (f"{SHARE}/config", glob("config/*")),
-        (f"{SHARE}/models/default", glob("models/default/*")),
+        *(  # all folders of the bundle, which may carry GPU kernels in one of its own
+            (f"{SHARE}/{folder}", [f"{folder}/{name}" for name in names])
+            for folder, _, names in os.walk("models/default")
+        ),
     ],
     # rosdep installs what package.xml names; README.md says how to get onnxruntime.
     install_requires=["setuptools"],

@@ -117,7 +117,7 @@ def test_doors_hold() -> None:
         ("seg_perception/evidence/record.py", "import training.recipe"),
         ("seg_perception/perceiver.py", "from seg_perception.evaluation import scores"),
         ("seg_perception/evidence/fuse.py", "import seg_perception.runtime.bundle"),
-        ("seg_perception/runtime/bundle.py", "import seg_perception.filters"),
+        ("seg_perception/filters/checks.py", "import seg_perception.runtime.bundle"),
         ("training/train.py", "import rclpy"),
         ("training/recipe.py", "from seg_perception.ros import messages"),
     ],
@@ -159,6 +159,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         ".*", "build", "dist", "install", "log", "runs", "*.egg-info", "*.so"
     )
     shutil.copytree(ROOT, source, ignore=made_here)
+    kernels = source / "models" / "default" / "kernels"
+    kernels.mkdir(exist_ok=True)
+    (kernels / "kernels.json").write_text("as of a bundle with GPU kernels")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     fast = os.environ | {"CXXFLAGS": "-O0"}  # whether the kernels are there, not how fast they are
     command += ["--wheel-dir", str(wheels), str(source)]
@@ -186,6 +189,7 @@ def test_installs_exactly_these_resources(installed: set[str]) -> None:
         "seg_perception/evaluation/report.html.jinja",
         "share/ament_index/resource_index/packages/seg_perception",
         "share/seg_perception/package.xml",
+        "share/seg_perception/config/cityscapes_to_camvid.json",
         "share/seg_perception/config/segmentation.yaml",
         "share/seg_perception/config/sensors.yaml",
         "share/seg_perception/config/segmentation.rviz",
@@ -195,6 +199,7 @@ def test_installs_exactly_these_resources(installed: set[str]) -> None:
         "share/seg_perception/launch/sensors.launch.py",
         "share/seg_perception/models/default/MODEL_CARD.md",
         "share/seg_perception/models/default/golden.npz",
+        "share/seg_perception/models/default/kernels/kernels.json",
         "share/seg_perception/models/default/manifest.json",
         "share/seg_perception/models/default/model.onnx",
     }

@@ -19,6 +19,7 @@ from seg_perception.runtime.kernel_programs import (
     Binary,
     Kernel,
     KernelFile,
+    Limit,
     Program,
     Scratch,
     Step,
@@ -89,6 +90,7 @@ MEAN_FIELD = Program(
     repeat="iterations",
     each=(Step("blur", ("H * W", "1", "1"), ("scores", "table", "refined", "1 / sxy")),),
     after=(),
+    limits=(Limit("W / sxy", 100, "raise sxy, or export without kernels"),),
 )
 FILE = KernelFile(
     format_version=1,

@@ -125,12 +125,28 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What shapes and attributes must keep, or the kernels answer wrongly.
+
+    Attributes:
+        value: an expression.
+        below: what it must stay below.
+        advice: what to do where it does not.
+    """
+
+    value: str
+    below: int
+    advice: str
+
+
+@dataclass(frozen=True)
 class Program:
     """The launches of one operator: `before` once, `each` `repeat` times, `after` once.
 
     Attributes:
         attributes: names of the operator's attributes that expressions use.
         repeat: an expression.
+        limits: all must be kept.
     """
 
     inputs: tuple[Tensor, ...]
@@ -141,6 +157,7 @@ class Program:
     repeat: str
     each: tuple[Step, ...]
     after: tuple[Step, ...]
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,8 +252,8 @@ def plan(
         attributes: value of each of `program.attributes`.
 
     Raises:
-        BundleError: inputs or attributes are missing, shapes contradict each other, or there is
-            nothing to repeat (`repeat` is negative).
+        BundleError: inputs or attributes are missing, shapes contradict each other, a limit is not
+            kept, or there is nothing to repeat (`repeat` is negative).
     """
     values: dict[str, Number] = {**_sizes(program.inputs, shapes)}
     for name in program.attributes:
@@ -245,6 +262,7 @@ def plan(
                 f"attribute {name!r} is missing: give {', '.join(program.attributes)}"
             )
         values[name] = attributes[name]
+    _check_limits(program.limits, values)
     offsets, sizes, end = {}, {}, 0
     for array in program.workspace:
         offsets[array.name] = end
@@ -324,6 +342,16 @@ def _sizes(inputs: Sequence[Tensor], shapes: Mapping[str, Sequence[int]]) -> dic
                     f"its shape is [{', '.join(tensor.shape)}]"
                 )
     return sizes
+
+
+def _check_limits(limits: Sequence[Limit], values: Mapping[str, Number]) -> None:
+    for limit in limits:
+        found = evaluate(limit.value, values)
+        if not found < limit.below:
+            raise BundleError(
+                f"{limit.value} is {found:.0f}, and the kernels are right below {limit.below} only:"
+                f" {limit.advice}"
+            )
 
 
 def _launch(step: Step, arrays: frozenset[str], values: Mapping[str, Number]) -> Launch:

@@ -16,6 +16,7 @@ from seg_perception.runtime.kernel_programs import (
     Kernel,
     KernelFile,
     Launch,
+    Limit,
     Program,
     Scratch,
     Step,
@@ -58,6 +59,13 @@ SHAPES = {"scores": (5, 100), "guide": (3, 100)}
 
 def test_survives_json() -> None:
     assert KernelFile.from_json(FILE.to_json()) == FILE
+
+
+def test_a_limit_is_kept_or_said() -> None:
+    limited = replace(PROGRAM, limits=(Limit("W / sigma", 100, "raise sigma"),))
+    assert plan(limited, SHAPES, {"iterations": 1, "sigma": 1.01}).launches
+    with pytest.raises(BundleError, match=r"W / sigma is 100, .* below 100 only: raise sigma"):
+        plan(limited, SHAPES, {"iterations": 1, "sigma": 1.0})
 
 
 def test_plan_writes_out_repetitions_with_numbers() -> None:

@@ -39,6 +39,7 @@ from seg_perception.runtime.bundle import (
 from seg_perception.runtime.kernel_programs import KERNELS_FOLDER
 from seg_perception.runtime.runner import open_runner
 from training.datasets.evidence import can_be_drawn, collate, max_sets
+from training.export.chain import Chain, check_programs
 from training.export.graph import CodeGraph, Graph, UnaryGraph
 from training.export.model_card import model_card
 from training.export.onnx_file import exportable, halve_weights, to_onnx
@@ -93,7 +94,7 @@ def write_bundle(
     Raises:
         ValueError: the size is no multiple of 8, or there is nothing to round.
         BundleError: ONNX Runtime does not answer as the trained model does; or, of a rounded one,
-            not as the file says.
+            not as the file says; or the GPU kernels do not take the model's sizes.
     """
     if size[0] % 8 or size[1] % 8:
         raise ValueError(f"size {size} must be multiples of 8: the solve works on cells of 8 x 8")
@@ -118,7 +119,7 @@ def write_bundle(
         card = model_card(about.name, about.data, about.scores, _commit(), quantisation)
         (folder / CARD_FILE).write_text(card)
         if kernel_storage:
-            _write_kernels(folder / KERNELS_FOLDER, len(about.classes), kernel_storage)
+            _write_kernels(folder / KERNELS_FOLDER, graph.chain, classes, kernel_storage)
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             name=about.name,
@@ -148,10 +149,13 @@ def write_bundle(
     return load_bundle(out)
 
 
-def _write_kernels(folder: Path, classes: int, storage: str) -> None:
+def _write_kernels(folder: Path, chain: Chain, classes: int, storage: str) -> None:
     # Triton is a large package, which no bundle without kernels needs.
     from training.export.compile_kernels import compile_kernels
+    from training.kernels.programs import programs
+    from training.kernels.sources import kernel_sources
 
+    check_programs(chain, programs(kernel_sources(classes, storage), storage))
     compile_kernels(folder, classes, storage)
 
 

@@ -18,6 +18,7 @@ import torch
 from onnx import helper
 from torch import Tensor, nn
 
+from seg_perception.runtime.kernel_programs import Program, plan
 from training.export.onnx_body import DOMAIN
 from training.export.onnx_functions import FUNCTIONS
 from training.export.trace import trace
@@ -131,6 +132,27 @@ class Chain(nn.Module):
         _make_loop_body(step, name, loop.states)
         inputs = [count, "", *values[: loop.states]]
         return helper.make_node("Loop", inputs, list(node.output), name=node.name, body=step)
+
+
+def check_programs(chain: Chain, programs: Mapping[str, Program]) -> None:
+    """Refuse a traced chain that the GPU kernels would answer wrongly.
+
+    Args:
+        chain: after it was traced.
+        programs: of its kernels, by operator.
+
+    Raises:
+        BundleError: see `seg_perception.runtime.kernel_programs.plan`.
+    """
+    for refiner in chain.refiners.values():
+        if isinstance(refiner, OperatorRefiner):
+            program = programs[refiner.operator]
+            sizes = dict(zip(("C", "H", "W"), chain.shapes[refiner.operator], strict=True))
+            shapes = {
+                tensor.name: [sizes.get(entry) or int(entry) for entry in tensor.shape]
+                for tensor in program.inputs
+            }
+            plan(program, shapes, refiner.attributes())
 
 
 def flatten(record: Any) -> tuple[list[Tensor], Rebuild]:

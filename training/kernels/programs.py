@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from seg_perception.runtime.kernel_programs import MEMSET, Program, Scratch, Step, Tensor
+from seg_perception.runtime.kernel_programs import MEMSET, Limit, Program, Scratch, Step, Tensor
 from training.kernels.sources import CORNERS, Source
 
 MAX_BLOCKS = 1024
@@ -118,7 +118,17 @@ def _mean_field(sources: Mapping[str, Source]) -> Program:
                 "mean_field_scores", sources, ("scores", *both(read), "refined", "C", PIXELS)
             ),
         ),
+        limits=(BILATERAL_KEYS,),
     )
+
+
+BILATERAL_KEYS = Limit(
+    "W / sxy + H / sxy + 765 / srgb",
+    400,
+    "raise sxy or srgb of the recipe's mean_field, or export without kernels",
+)
+"""A key has 12 bits for each of the 5 coordinates, which are at most 5 times this sum; beyond that
+distant vertices would fall together."""
 
 
 VERTICES = {

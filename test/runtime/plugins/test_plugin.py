@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tiny_kernels import CLASSES, FILE, RecordingDriver, tiny_kernels
 
-from seg_perception.errors import RunnerError
+from seg_perception.errors import BundleError, RunnerError
 from seg_perception.runtime.kernel_programs import plan
 
 ATTRIBUTES = {
@@ -133,6 +133,20 @@ def test_a_clone_is_an_equal_of_its_own(
         ]
         run(trt, copy, shapes(operator, 4, 5))
     assert driver.done
+
+
+def test_sizes_that_the_kernels_do_not_take_are_refused(
+    plugin: ModuleType, trt: ModuleType, driver: RecordingDriver
+) -> None:
+    made_one = made(plugin, "MeanField", driver)
+    widest, too_wide = (
+        [dynamic(trt, dims) for dims in shapes("MeanField", 1, width)] for width in (6399, 6400)
+    )
+    made_one.configure_plugin(widest, widest[:1])
+    for ask in (made_one.configure_plugin, made_one.get_workspace_size):
+        with pytest.raises(BundleError, match=r"W / sxy is 100, .* below 100 only: raise sxy"):
+            ask(too_wide, too_wide[:1])
+        assert "raise sxy, or export without kernels" in plugin.last_failure()
 
 
 def test_has_every_capability(plugin: ModuleType, trt: ModuleType, driver: RecordingDriver) -> None:

@@ -8,10 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import onnx
 import pytest
+from simulated_gpu import SimulatedGpu, SimulatedTensorRT
 
 from seg_perception.runtime.bundle import Bundle, load_bundle
+from seg_perception.runtime.engine_cache import BuildStoppedError, EngineCache
 from seg_perception.runtime.kernel_programs import (
     KERNELS_FILE,
     KERNELS_FOLDER,
@@ -20,6 +24,7 @@ from seg_perception.runtime.kernel_programs import (
     Kernel,
     KernelFile,
 )
+from seg_perception.runtime.tensorrt_open import EngineOptions, open_on
 
 pytest.importorskip("triton")
 
@@ -35,11 +40,20 @@ ROOT = Path(__file__).resolve().parents[3]
 EXPORT = """
 import sys
 from pathlib import Path
-from test_bundle import ABOUT, model_of
+import torch
+from tiny_training import TINY_UNARY
+from test_bundle import ABOUT
 from training.export.bundle import write_bundle
+from training.model import Segmenter
+from training.refiners import GuidedCrfConfig, MeanFieldConfig
 
 if __name__ == "__main__":
-    write_bundle(model_of(code=False), (32, 32), ABOUT, Path(sys.argv[1]), "float16")
+    torch.manual_seed(0)
+    chain = GuidedCrfConfig(), MeanFieldConfig(sxy=20.0, srgb=float(sys.argv[2]), stride=4)
+    model = Segmenter(11, TINY_UNARY, chain).train()
+    for _ in range(20):
+        model.unary(torch.rand(4, 3, 32, 32) * 255)
+    write_bundle(model.eval(), (32, 32), ABOUT, Path(sys.argv[1]), "float16")
 """
 
 
@@ -47,18 +61,26 @@ if __name__ == "__main__":
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Exported in a process of its own: this one runs kernels in the interpreter."""
     folder = tmp_path_factory.mktemp("models")
-    (folder / "export.py").write_text(EXPORT)
+    assert export(folder / "bundle", srgb=15.0) == ""
+    return load_bundle(folder / "bundle")
+
+
+def export(out: Path, srgb: float) -> str:
+    """The last line of what it complains about."""
+    script = out.parent / "export.py"
+    script.write_text(EXPORT)
     paths = (ROOT, ROOT / "test", Path(__file__).parent)
-    subprocess.run(
-        [sys.executable, str(folder / "export.py"), str(folder / "bundle")],
-        check=True,
+    done = subprocess.run(
+        [sys.executable, str(script), str(out), str(srgb)],
         env={
             **os.environ,
             "TRITON_INTERPRET": "0",
             "PYTHONPATH": os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")]),
         },
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    return load_bundle(folder / "bundle")
+    return done.stderr.strip().split("\n")[-1] if done.returncode else ""
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +112,34 @@ def test_the_bundle_vouches_for_every_file(bundle: Bundle, file: KernelFile) -> 
     names = {binary.file for binary in binaries(file)} | {KERNELS_FILE}
     assert {f"{KERNELS_FOLDER}/{name}" for name in names} <= bundle.manifest.files.keys()
     assert (file.classes, file.storage) == (bundle.manifest.n_classes, "float16")
+
+
+def test_tensorrt_is_given_plugins_for_the_operators(
+    bundle: Bundle, tmp_path: Path, trt: ModuleType
+) -> None:
+    """From the exported bundle up to the builder, which is where TensorRT itself would begin."""
+    gpu = SimulatedGpu()
+    tensorrt = SimulatedTensorRT(gpu)
+    options = EngineOptions("fp16", progress=lambda phase, *_: phase != "Tactic selection")
+    with pytest.raises(BuildStoppedError):
+        open_on(bundle, gpu, tensorrt, EngineCache(tmp_path / "cache"), options, "")  # type: ignore[arg-type]
+    model = onnx.load_from_string(tensorrt.built[0])
+    assert not model.functions
+    nodes = [node for node in model.graph.node if node.domain == "seg_perception"]
+    assert {node.op_type for node in nodes} == {"GuidedCrf", "MeanField"}
+    registry = trt.get_plugin_registry()
+    for node in nodes:
+        (space,) = (
+            entry.s.decode() for entry in node.attribute if entry.name == "plugin_namespace"
+        )
+        assert registry.get_creator(node.op_type, "1", space) is not None
+
+
+def test_a_chain_beyond_the_limits_of_the_kernels_is_not_exported(tmp_path: Path) -> None:
+    said = export(tmp_path / "bundle", srgb=1.5)
+    assert "W / sxy + H / sxy + 765 / srgb is 513" in said
+    assert "export without kernels" in said
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_reports_every_cubin(file: KernelFile) -> None:

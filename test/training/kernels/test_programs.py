@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seg_perception.errors import BundleError
+from seg_perception.runtime.kernel_programs import Plan, plan
 from training.export.graph import describe
 from training.filters import (
     LinearFilter,
@@ -174,6 +175,22 @@ def test_normalise_image(height: int, width: int) -> None:
     found = run_program("NormaliseImage", {"image": image}, {})["normalised"]
     expected = normalise_image(image.permute(2, 0, 1)[None].double())[0]
     assert torch.allclose(found.double(), expected, atol=1e-6)
+
+
+def test_refuses_images_whose_lattice_keys_would_overflow() -> None:
+    program = programs(kernel_sources(19), "float32")["MeanField"]
+    attributes = {"sxy_spatial": 3.0, "sxy": 80.0, "srgb": 13.0, "iterations": 5}
+    square = [19, 19]
+
+    def planned(height: int, width: int, **changes: float) -> Plan:
+        weights = dict.fromkeys(("spatial_weight", "bilateral_weight", "compatibility"), square)
+        shapes = {"scores": [19, height, width], "image": [3, height, width], **weights}
+        return plan(program, shapes, {**attributes, **changes})
+
+    assert planned(1024, 2048).launches
+    for changes in ({"sxy": 8.0}, {"srgb": 2.0}):
+        with pytest.raises(BundleError, match=r"below 400 only: raise sxy or srgb"):
+            planned(1024, 2048, **changes)
 
 
 def test_refuses_inputs_that_do_not_fit() -> None:
