@@ -2,7 +2,8 @@
 
 Evidence is there to contradict the network, so that contradiction alone is no fault. But where the
 network is sure, it is seldom wrong over a whole region; a source that is misaligned, from another
-frame or broken is wrong over whole regions. Single wrong pixels are left to the robust solve.
+frame or broken is wrong over whole regions, or would fit better elsewhere (`displaced`). Single
+wrong pixels are left to the robust solve.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import ConfigError
+from seg_perception.evidence.displaced import misfit
 from seg_perception.evidence.fuse import contradicted
 from seg_perception.evidence.record import Evidence
 
 MANY_PIXELS = 20_000
-"""Of a source that knows more, only every second row and column is looked at."""
+"""A source that knows more knows much."""
 
 PIXELS_PER_CELL = 20
 """A source that knows little is counted in fewer, larger cells, so that chance evens out."""
@@ -31,8 +34,8 @@ class GateRules:
     """When a source is checked and when it is doubted; agreements in percent of its pixels.
 
     A check compares with an answer made without evidence, and costs another run of the model. A
-    source is checked when it is new, when it agrees too little with the answer it took part in or
-    with the answer before, and now and then.
+    source is checked in its first frames, when it agrees too little with the answer it took part in
+    or with the answer before, and now and then.
 
     Attributes:
         suspicious: agreement with an answer below which the source is checked.
@@ -40,7 +43,9 @@ class GateRules:
             less by this, or
         recheck_frames: after so many frames, or
         probe_frames: after so many frames without any suspicion.
-        least: a source that agrees less than this with what the image shows for sure is doubted.
+        first_frames: a new source is checked in so many.
+        least: a source that agrees less than this with what the image shows for sure is doubted ...
+        displaced: ... and one that would agree better by more than this if it were moved sideways.
         confident: the image shows for sure what has at least this confidence, 0 to 255.
         recover_frames: a doubted source is believed again after so many good frames in a row.
         grid: rows and columns of the cells in which contradictions are counted ...
@@ -54,7 +59,9 @@ class GateRules:
     margin: float = 2.0
     recheck_frames: int = 10
     probe_frames: int = 100
+    first_frames: int = 3
     least: float = 97.0
+    displaced: float = 0.4
     confident: int = 250
     recover_frames: int = 3
     grid: tuple[int, int] = (11, 15)
@@ -81,6 +88,7 @@ class _Standing:
         good_frames: in a row, since it was doubted.
         passed_at: how much it agreed with the answer when it passed the last check.
         unchecked: frames since then.
+        checked: how often it was judged.
     """
 
     doubted: bool = False
@@ -88,6 +96,7 @@ class _Standing:
     good_frames: int = 0
     passed_at: float = math.inf
     unchecked: int = 0
+    checked: int = 0
 
 
 class SourceGate:
@@ -154,22 +163,23 @@ class SourceGate:
             self._agreement(bad, (one.index > 0) & sure)
             for one, bad in zip(evidence, wrong, strict=True)
         ]
+        misfits = [self._misfit(one, labels, sure) for one in evidence]
         believed: list[Evidence] = []
         for i in np.argsort([-agreement for agreement in agreements], kind="stable"):
             one, bad = evidence[i], wrong[i]
             for other in believed:
                 bad = bad | _disjoint(one, other)
             known = (one.index > 0) & (sure | bad)
-            if self._settle(one.source, self._agreement(bad, known)):
+            if self._settle(one.source, self._agreement(bad, known), misfits[i]):
                 believed.append(one)
 
     def _is_due(self, evidence: Evidence, answers: Sequence[NDArray[np.uint8]]) -> bool:
         """Whether to check a source, by its agreement with the newest answers."""
         rules = self._rules
-        new = evidence.source not in self._standings
         standing = self._standings.setdefault(evidence.source, _Standing())
+        new = standing.checked < rules.first_frames
         standing.unchecked += 1
-        step = 2 if np.count_nonzero(evidence.index) > MANY_PIXELS else 1
+        step = _step(evidence)
         thin = replace(evidence, index=_thin(evidence.index, step))
         agreement = min(
             self._agreement(contradicted(thin, _thin(labels, step)), thin.index > 0)
@@ -182,11 +192,19 @@ class SourceGate:
             standing.passed_at = agreement
         return due
 
-    def _settle(self, source: str, agreement: float) -> bool:
+    def _misfit(
+        self, evidence: Evidence, labels: NDArray[np.uint8], sure: NDArray[np.bool_]
+    ) -> float:
+        step = _step(evidence)
+        thin = replace(evidence, index=_thin(evidence.index, step))
+        return misfit(thin, _thin(labels, step), _thin(sure, step))
+
+    def _settle(self, source: str, agreement: float, misfit: float) -> bool:
         """Take note of a judgement; whether the source is believed now."""
         standing = self._standings.setdefault(source, _Standing())
-        standing.agreement, standing.unchecked = agreement, 0
-        if agreement < self._rules.least:
+        standing.agreement, standing.unchecked = min(agreement, 100 - misfit), 0
+        standing.checked += 1
+        if agreement < self._rules.least or misfit > self._rules.displaced:
             standing.doubted, standing.good_frames = True, 0
             standing.passed_at = math.inf
         elif standing.doubted:
@@ -210,7 +228,12 @@ class SourceGate:
         return float(100 - 100 * bad_share[massed].sum() / known_share.sum())
 
 
-def _thin(values: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+def _step(evidence: Evidence) -> int:
+    """Of a source that knows much, only every so many rows and columns are looked at."""
+    return 2 if np.count_nonzero(evidence.index) > MANY_PIXELS else 1
+
+
+def _thin(values: NDArray[Any], step: int) -> NDArray[Any]:
     return np.ascontiguousarray(values[::step, ::step])
 
 

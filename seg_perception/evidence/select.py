@@ -84,7 +84,8 @@ class Selected:
         agreement = doubted.get(self.evidence.source)
         if self.verdict is not Verdict.USED or agreement is None:
             return self
-        reason = f"it contradicts what the image shows for sure on {100 - agreement:.0f} % of it"
+        percent = math.ceil(100 - agreement)
+        reason = f"it contradicts what the image shows for sure on {percent} % of it"
         return replace(self, verdict=Verdict.DOUBTED, reason=reason)
 
     def report(self, labels: NDArray[np.uint8], left_out_pixels: int) -> EvidenceReport:

@@ -85,17 +85,19 @@ class GroundRules:
         with np.errstate(invalid="ignore"):  # inf - inf on the horizon
             above = height - slack
         seen = depth > self.min_range_m
-        rows = (np.abs(height) < slack + np.float32(self.ground_band_m)) * np.uint8(GROUND)
+        ground = np.abs(height) < slack + np.float32(self.ground_band_m)
+        rows = ground.view(np.uint8) * np.uint8(GROUND)
         below = UNKNOWN
         for row, from_m in (
             (OBSTACLE, self.obstacle_min_m),
             (HIGH, LOWER_THAN_M),
             (HIGHER, VEHICLES_LOWER_THAN_M),
         ):
-            rows += (above > np.float32(from_m)) * np.uint8(row - below)
+            rows += (above > np.float32(from_m)).view(np.uint8) * np.uint8(row - below)
             below = row
-        rows *= seen & (depth < self.max_range_m)
-        rows += ((rows == UNKNOWN) & seen & (depth < self.far_m)) * np.uint8(SOLID)
+        rows *= (seen & (depth < self.max_range_m)).view(np.uint8)
+        solid = (rows == UNKNOWN) & seen & (depth < self.far_m)
+        rows += solid.view(np.uint8) * np.uint8(SOLID)
         return rows
 
 

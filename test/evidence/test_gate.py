@@ -48,6 +48,15 @@ def test_a_shift_by_a_tenth_of_the_width_is_noticed(share: float) -> None:
     assert doubted(shift(source(scene(), share=share), 0.1)) == {"lidar"}
 
 
+@pytest.mark.parametrize("fraction", [-0.02, 0.02])
+def test_a_small_shift_is_noticed_by_where_it_would_fit(fraction: float) -> None:
+    moved = shift(source(scene()), fraction)
+    assert doubted(moved) == {"lidar"}
+    gate = SourceGate(GateRules(displaced=100.0))
+    gate.judge([moved], scene(), SURE)
+    assert not gate.doubted(), "contradictions en masse it has none"
+
+
 def test_two_that_are_wrong_together_do_not_vouch_for_each_other() -> None:
     shifted = [shift(source(scene(), name), 0.1) for name in ("depth", "lidar")]
     assert doubted(*shifted) == {"depth", "lidar"}
@@ -84,17 +93,17 @@ UNSURE = np.zeros((H, W), np.uint8)
 
 
 def test_a_new_source_is_checked_and_then_left_in_peace() -> None:
-    gate, good = SourceGate(GateRules(probe_frames=5)), source(scene())
+    gate, good = SourceGate(GateRules(probe_frames=5, first_frames=2)), source(scene())
     asked = []
-    for _ in range(7):
+    for _ in range(8):
         asked.append(gate.suspects([good], scene()))
         if asked[-1]:
             gate.judge([good], scene(), SURE)
-    assert asked == [True, False, False, False, False, True, False]
+    assert asked == [True, True, False, False, False, False, True, False]
 
 
 def test_what_passed_a_check_is_checked_again_when_it_gets_worse_or_after_a_while() -> None:
-    gate = SourceGate(GateRules(recheck_frames=4))
+    gate = SourceGate(GateRules(recheck_frames=4, first_frames=1))
     off, worse = (source(np.roll(scene(), pixels, axis=1)) for pixels in (8, 30))
     asked = []
     for one in (off, off, off, off, off, worse):
@@ -105,7 +114,7 @@ def test_what_passed_a_check_is_checked_again_when_it_gets_worse_or_after_a_whil
 
 
 def test_a_source_that_jumps_is_noticed_even_if_the_model_obeys() -> None:
-    gate = SourceGate()
+    gate = SourceGate(GateRules(first_frames=1))
     obeyed = np.ascontiguousarray(scene()[::-1])
     gate.suspects([source(scene())], scene())
     gate.judge([source(scene())], scene(), SURE)
