@@ -21,8 +21,8 @@ MOVES = (-0.1, -0.07, -0.05, -0.03, -0.02, 0.02, 0.03, 0.05, 0.07, 0.1)
 FEWEST_PIXELS = 20
 """Fewer that would fit better tell nothing."""
 MENDED = 0.5
-"""Of what contradicts the image, moving must mend more than this fraction, and moving as far again must
-bring back as much: else it is no place where the source fits, but one where less of it is compared."""
+"""Of what contradicts the image, moving must mend more than this fraction, and moving as far again
+must bring back as much: else the source fits there only because less of it is compared."""
 
 
 def misfit(evidence: Evidence, labels: NDArray[np.uint8], sure: NDArray[np.bool_]) -> float:
