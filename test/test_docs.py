@@ -66,3 +66,31 @@ def test_commands_parse(document: Path) -> None:
         build_parser().parse_args(
             shlex.split(line, comments=True)
         )  # exits on what it does not know
+
+
+LAUNCHED = [
+    (document.name, launch_file, arguments)
+    for document in DOCUMENTS
+    for launch_file, arguments in re.findall(
+        r"^ros2 launch seg_perception (\S+)(.*)$",
+        document.read_text().replace("\\\n", " "),
+        re.M,
+    )
+]
+
+
+@pytest.mark.parametrize(("document", "launch_file", "arguments"), LAUNCHED)
+def test_launch_commands_name_arguments_there_are(
+    document: str, launch_file: str, arguments: str
+) -> None:
+    text = (ROOT / "launch" / launch_file).read_text()
+    declared = set(re.findall(r'DeclareLaunchArgument\(\s*"(\w+)"', text))
+    assert declared >= set(re.findall(r"(\w+):=", arguments))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_set_parameters_there_are(document: Path) -> None:
+    text = document.read_text()
+    named = re.findall(r"^ros2 param set /segmentation (\S+)", text, re.M)
+    named += [n for n in re.findall(r"--param ([\w.]+):=", text) if not n.startswith("NAME")]
+    assert set(named) <= set(all_parameters())

@@ -79,12 +79,13 @@ class ReplayResult:
 
     @property
     def node_counts(self) -> str:
-        """What the node has counted, in words; faults only if there were any."""
-        counts = self.transport.node
+        """What the node has counted, in words; of single sources only what happened."""
+        counted = self.transport.node
+        counts = {key: n for key, n in counted.items() if n or key.count(".") == 1}
         told = [
             f"{what}: "
             + ", ".join(
-                f"{count} {key.removeprefix(what + '.').replace('_', ' ')}"
+                f"{count} {key.removeprefix(what + '.').replace('_', ' ').replace('.', ' ')}"
                 for key, count in counts.items()
                 if key.startswith(what + ".")
             )

@@ -61,7 +61,7 @@ class PlayOptions:
         sources: the evidence of the bag that the node gets; None = all there is.
         frames: only the first so many; None = all.
         parameters: of the node, by name.
-        start_timeout_s: for the node to come up.
+        start_timeout_s: for the node to come up, and for any sign that it goes on.
         answer_timeout_s: for an answer.
     """
 
@@ -257,7 +257,7 @@ class _Player:
         Raises:
             ReplayError: it does not.
         """
-        timeout_s = self._options.answer_timeout_s
+        timeout_s = self._options.start_timeout_s
         if not self._spin_until(lambda: bool(done()), timeout_s):
             raise ReplayError(
                 f"the node {complaint} within {timeout_s:g} s; its log:\n{self._process.log_tail()}"
@@ -268,7 +268,7 @@ class _Player:
         counted = len(self._listener.masks)
         self._spin_until(
             lambda: self._listener.counts().get("frames.answered", 0) >= counted,
-            4 * DIAGNOSTICS_PERIOD_S,
+            self._options.answer_timeout_s,
         )
 
     def _check_start(self) -> None:
