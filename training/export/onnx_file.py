@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seg_perception.runtime.bundle import TensorSpec
 from training.export.chain import Chain
+from training.export.folding import fold_constants
 from training.export.trace import trace
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -54,6 +55,7 @@ def to_onnx(
     for module in graph.modules():
         if isinstance(module, Chain):
             module.complete(model)
+    fold_constants(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
