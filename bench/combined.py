@@ -56,7 +56,6 @@ from training.train import WeightAverage, schedule
 
 CLASSES = len(CAMVID_CLASSES)
 FRAME = Augmentation(crop=(360, 480), scale=(0.8, 1.5), aspect=(0.9, 1.1))
-BATCH = 4
 FIELD = MeanFieldConfig(
     sxy=40.0, srgb=10.0, bilateral_weight=1.0, spatial_weight=0.5, iterations=5, stride=4
 )
@@ -157,7 +156,7 @@ def fit(model: Segmenter, stage: Stage, seen: Sequence[Seen], steps: int) -> Non
     for step in tqdm(range(steps), stage.name, mininterval=20):
         rng = np.random.default_rng([0, step])
         torch.manual_seed(step)
-        chosen = [seen[i] for i in rng.choice(len(seen), BATCH, replace=False)]
+        chosen = [seen[i] for i in rng.choice(len(seen), stage.batch_size, replace=False)]
         loss = goal.loss_of(*joined(chosen, rng.random() < 0.5))
         for group in optimiser.param_groups:
             group["lr"] = stage.learning_rate * schedule(step, steps, stage.warmup)

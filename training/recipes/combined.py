@@ -41,8 +41,11 @@ already stands where the image suggests, and evidence and the previous frame mov
 denoiser (003) that gives back what it got until it knows better; and last, where edges count, the
 guidance CRF (001), whose messages count more where the network is unsure of itself (004). Behind
 the trained network each learns by itself, on what leaves those before it, with the network's
-dropout on. To begin with a network and code that are there already: --set begin_with=BEST.pt
-stages=context_crf,guess,denoiser,guided_crf.
+dropout on. Measured so far, at the cost of a single refiner (bench/combined.py, 100 steps in all,
+0001TP left out), it does not beat the guidance CRF alone: what reads the network's features again
+needs more than its share of so few steps, or more frames (400 steps of context on 92 frames cost
+2.5 points on val). To begin with a network and code that are there already: --set
+begin_with=BEST.pt stages=context_crf,guess,denoiser,guided_crf.
 """,
     unary=DEFAULT.unary,
     refiners=(
@@ -54,8 +57,8 @@ stages=context_crf,guess,denoiser,guided_crf.
     stages=(
         *DEFAULT.stages,
         _refined("context_crf", "context_crf", "context_crf", 1e-3),
-        _refined("guess", "code.guess", "code", 2e-3),
+        _refined("guess", "code.guess", "code", 5e-4),
         _stage("denoiser", "denoising", 1e-3, scenario="y", noise=0.0),
-        _refined("guided_crf", "guided_crf", "guided_crf", 1e-2),
+        _refined("guided_crf", "guided_crf", "guided_crf", 5e-3),
     ),
 )
