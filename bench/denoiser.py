@@ -40,11 +40,11 @@ from training.train import schedule
 CPU = torch.device("cpu")
 CROP_CELLS = (14, 14)  # of the features: 224 x 224 pixels
 BATCH = 10
-PLAIN = replace(VEHICLE, residual=False)
+RESIDUAL = replace(VEHICLE, residual=True)
 VARIANTS = {
-    "DAE(y_true)": (PLAIN, "y_true", 0.5),
-    "DAE(y)": (PLAIN, "y", 0.5),
-    "DAE(y), residual": (VEHICLE, "y", 0.0),
+    "DAE(y_true)": (VEHICLE, "y_true", 0.5),
+    "DAE(y)": (VEHICLE, "y", 0.5),
+    "DAE(y), residual": (RESIDUAL, "y", 0.0),
 }
 """Denoiser, what is corrupted, and the noise on it."""
 
@@ -138,7 +138,7 @@ def main() -> None:
         model.load_state_dict(unary, strict=False)
         return model.eval()
 
-    model, classes = build(PLAIN), len(CAMVID_CLASSES)
+    model, classes = build(VEHICLE), len(CAMVID_CLASSES)
     train = list(tqdm(open_dataset("camvid", options.root, "train"), "decode"))
     batches = [whole(sample) for sample in train[::2]]
     batches += list(Loader(train[1::2], AUGMENTATION, 1, seed=0).epoch(0))

@@ -1,5 +1,7 @@
 """The pipeline that none of the five papers has: context, guessed code, denoiser, gated CRF."""
 
+from dataclasses import replace
+
 from training.datasets import Augmentation
 from training.recipe import Recipe, Stage
 from training.recipes.camvid_code import RECIPE as DEFAULT
@@ -41,17 +43,18 @@ already stands where the image suggests, and evidence and the previous frame mov
 denoiser (003) that gives back what it got until it knows better; and last, where edges count, the
 guidance CRF (001), whose messages count more where the network is unsure of itself (004). Behind
 the trained network each learns by itself, on what leaves those before it, with the network's
-dropout on. Measured so far, at the cost of a single refiner (bench/combined.py, 100 steps in all,
-0001TP left out), it does not beat the guidance CRF alone: what reads the network's features again
-needs more than its share of so few steps, or more frames (400 steps of context on 92 frames cost
-2.5 points on val). To begin with a network and code that are there already: --set
+dropout on. Measured so far, at the cost of a single refiner (bench/combined.py, 100 steps of four
+frames in all, 0001TP left out), it does not beat the guidance CRF alone: what reads the network's
+features again needs more than its share of so few steps. Batches of one frame are no way out: 400
+steps of context on 92 frames, one at a time, cost 2.5 points on val; behind 100 of them, 100 of the
+guess cost 9 more. To begin with a network and code that are there already: --set
 begin_with=BEST.pt stages=context_crf,guess,denoiser,guided_crf.
 """,
     unary=DEFAULT.unary,
     refiners=(
         ContextCrfConfig(label_pool=13, hidden=32),
         CodeConfig(guessed=True),
-        VEHICLE,
+        replace(VEHICLE, residual=True, step_size=1.0, iterations=1),
         GuidedCrfConfig(gated=True),
     ),
     stages=(

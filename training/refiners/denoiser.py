@@ -68,9 +68,7 @@ class DenoiserConfig:
         return int(math.log2(self.feature_stride / self.stride)) - 1
 
 
-VEHICLE = DenoiserConfig(
-    widths=(32, 64, 96, 128), stride=4, residual=True, step_size=1.0, iterations=1
-)
+VEHICLE = DenoiserConfig(widths=(32, 64, 96, 128), stride=4)
 """At 1/4 of the image's size and a two hundredth of the parameters: for the vehicle."""
 
 
