@@ -28,6 +28,8 @@ FCN8S = ("data.shrink=2", "unary.width=16", "unary.hidden=128")
 RESNET = ("data.shrink=2", "unary.depth=50", "unary.width=16")
 FIELD = ("mean_field.stride=2", "mean_field.sxy=30", "mean_field.srgb=8")
 CONTEXT = ("context_crf.radii=1,2", "context_crf.dilations=3,6", "context_crf.label_pool=13")
+SIZES = (0.02, 0.05, 0.1, 0.5, 1.0)
+RESIDUAL = ("denoiser.residual=true", "denoiser.options.noise=0")
 DENOISER = ("denoiser.stride=4", "denoiser.widths=32,64,96,128")
 
 
@@ -118,14 +120,20 @@ def iterative_denoiser(bench: Bench) -> None:
     recipe = bench.recipe("crf_as_rnn", "", ())
     begin = f"begin_with={bench.runs / recipe.name / 'unary' / 'best.pt'}"
     learn = stage("denoiser", "176,224", "0.75,1.5", 30, 1e-3)
+    variants = {
+        "fcn8s+dae_y_true": ("y_true", ()),
+        "fcn8s+dae_y": ("y", ()),
+        "fcn8s+dae_y, residual, no noise": ("y", RESIDUAL),
+    }
     rows = {}
-    for scenario in ("y_true", "y"):
+    for key, (scenario, own) in variants.items():
         options = (f"denoiser.options.scenario={scenario}", "denoiser.options.dropout=true")
-        settings = (*FCN8S, *DENOISER, *learn, *options, begin, "stages=denoiser")
-        recipe = bench.recipe("iterative_denoiser", scenario, settings)
+        settings = (*FCN8S, *DENOISER, *learn, *options, *own, begin, "stages=denoiser")
+        variant = f"{scenario}_residual" if own else scenario
+        recipe = bench.recipe("iterative_denoiser", variant, settings)
         path = bench.train(recipe)["denoiser"]
-        rows["fcn8s"] = f"{path}#unary"
-        rows[f"fcn8s+dae_{scenario}"] = ",".join((str(path), *steps(bench, recipe, path)))
+        rows["fcn8s"] = ",".join((f"{path}#unary", *own))
+        rows[key] = ",".join((str(path), *own, *steps(bench, recipe, path)))
     bench.table("003", (*FCN8S, *DENOISER), rows)
 
 
@@ -133,14 +141,15 @@ def steps(bench: Bench, recipe: Recipe, path: Path) -> tuple[str, ...]:
     """Step size and count, chosen on every fourth frame of val."""
     model = load_checkpoint(recipe, path)
     frames = frames_on_val(recipe, bench.root, model, every=4)
-    return choose(denoiser_of(model), frames, model.classes, steps=20).settings
+    return choose(denoiser_of(model), frames, model.classes, SIZES, steps=12).settings
 
 
 def segmodel(bench: Bench) -> None:
     """Unary < + context < + patch < + guide."""
-    first = stage("unary", "160,224", "0.6,1.7", 60, 1e-3)
-    unary = bench.train(bench.recipe("segmodel", "", (*RESNET, *first, "stages=unary")))["unary"]
-    shared = (*RESNET, *stage("joint", "160,224", "0.6,1.7", 20, 5e-4), "stages=joint")
+    first = stage("unary", "160,224", "0.6,1.7", 40, 1e-3)
+    alone = ("refiners=", "stages=unary")
+    unary = bench.train(bench.recipe("segmodel", "", (*RESNET, *first, *alone)))["unary"]
+    shared = (*RESNET, *stage("joint", "160,224", "0.6,1.7", 12, 5e-4), "stages=joint")
     chain = ("refiners=context_crf", *CONTEXT)
     variants = {
         "unary": ("refiners=",),
