@@ -126,10 +126,15 @@ def test_evaluation_outputs_respect_the_evidence(model: Segmenter, runner: Runne
     found = runner.run(inputs, (*EVALUATION_OUTPUTS, "labels", "labels_unrefined"))
     allowed = inputs["evidence_sets"][inputs["evidence"]]
     known = inputs["evidence"] > 0
+
+    def contradicting(name: str) -> int:
+        chosen = np.take_along_axis(allowed, found[name][..., None].astype(int), -1)
+        return int((chosen == 0).sum())
+
+    assert contradicting("labels") < contradicting("labels_unrefined")
     pairs = {"labels_replaced": "labels_unrefined", "labels_optimised_replaced": "labels"}
     for name, free in pairs.items():
-        assert (np.take_along_axis(allowed, found[name][..., None].astype(int), -1) == 1).all()
-        assert (np.take_along_axis(allowed, found[free][..., None].astype(int), -1) == 0).any()
+        assert contradicting(name) == 0
         np.testing.assert_array_equal(found[name][~known], found[free][~known])
 
 
