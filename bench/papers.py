@@ -149,7 +149,7 @@ def segmodel(bench: Bench) -> None:
     first = stage("unary", "160,224", "0.6,1.7", 40, 1e-3)
     alone = ("refiners=", "stages=unary")
     unary = bench.train(bench.recipe("segmodel", "", (*RESNET, *first, *alone)))["unary"]
-    shared = (*RESNET, *stage("joint", "160,224", "0.6,1.7", 12, 5e-4), "stages=joint")
+    shared = (*RESNET, *stage("joint", "160,224", "0.6,1.7", 24, 5e-4), "stages=joint")
     chain = ("refiners=context_crf", *CONTEXT)
     variants = {
         "unary": ("refiners=",),

@@ -51,6 +51,7 @@ class Stage:
         class_exponent: see `training.losses.class_weights`.
         street: whether rendered street frames are added to the recorded ones.
         evaluate_every: epochs between two evaluations on val.
+        keep_start: whether the weights that the stage begins with stay where none score better.
         augmentation: random changes of the samples.
         options: arguments of the objective.
     """
@@ -67,6 +68,7 @@ class Stage:
     class_exponent: float = 0.3
     street: bool = False
     evaluate_every: int = 10
+    keep_start: bool = False
     augmentation: Augmentation = Augmentation()
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -164,6 +164,8 @@ class StageRun:
     def run(self) -> None:
         """Train on from where the last run stopped, and leave the best weights in the model."""
         self._resume()
+        if self.stage.keep_start and self.epoch == 0:
+            self._keep_start()
         done = self.epoch * len(self.loader)
         bar = tqdm(total=self.steps, initial=done, desc=self.stage.name, disable=workers.rank() > 0)
         while self.epoch < self.stage.epochs:
@@ -232,13 +234,20 @@ class StageRun:
         if score is not None:
             tqdm.write(f"{self.stage.name} epoch {self.epoch}: loss {loss:.4f}, score {score:.2f}")
 
-    def _save(self, score: float | None) -> None:
+    def _keep_start(self) -> None:
+        if workers.rank() == 0 and self.material.val:
+            self._keep_best(self._evaluate())
+
+    def _keep_best(self, score: float | None) -> None:
         if not self.material.val or (score is not None and score > self.best):
             self.best = self.best if score is None else score
             _store(
                 {"model": self.average.state, "score": score, "epoch": self.epoch},
                 self.folder / "best.pt",
             )
+
+    def _save(self, score: float | None) -> None:
+        self._keep_best(score)
         state = {
             "epoch": self.epoch,
             "best": self.best,

@@ -24,6 +24,7 @@ from torch import nn
 from training.datasets import Batch, Loader
 from training.model import Segmenter
 from training.networks import NetworkConfig
+from training.objectives import Unary
 from training.recipe import Data, Recipe, load_recipe, override
 from training.train import (
     StageRun,
@@ -144,6 +145,20 @@ def test_scoring_does_not_disturb_training(root: Path, runs: Path, tmp_path: Pat
     assert log(tmp_path, "unary")[0]["score"] == ""
     for part in ("model", "average", "optimiser"):
         assert_equal(checkpoint(runs, "unary")[part], checkpoint(tmp_path, "unary")[part])
+
+
+@pytest.mark.parametrize("keep_start", [True, False])
+def test_a_stage_that_only_harms_can_leave_things_as_they_were(
+    root: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_start: bool
+) -> None:
+    scores = iter((50.0, 40.0, 30.0))
+    monkeypatch.setattr(Unary, "score", lambda *_: next(scores))
+    start = runs / "tiny" / "unary" / "best.pt"
+    stage = replace(tiny_recipe().stages[0], keep_start=keep_start)
+    model = train(tiny_recipe(stages=(stage,), begin_with=str(start)), root, tmp_path)
+    before = torch.load(start, weights_only=True)["model"]
+    kept = [torch.equal(value, before[name]) for name, value in model.state_dict().items()]
+    assert all(kept) == keep_start
 
 
 def test_gradients_that_the_last_stage_left_do_not_count(root: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def _stage(name: str, objective: str, rate: float, **options: object) -> Stage:
         clip=1.0,
         average=0.98,
         evaluate_every=2,
+        keep_start=True,
         augmentation=FRAME,
         options={**options, "dropout": True},
     )
