@@ -26,7 +26,6 @@ from seg_perception.ros.share import share_path
 
 SIZES = ((360, 480), (1024, 2048))
 RENDERED = 8
-OFFERED_HZ = 40.0
 SOURCES = (("lane_mask",), ("lane_mask", "lane_borders", "depth", "points"))
 OWN_STAGES = ("decode", "resize", "evidence", "restore", "publish")
 SOAK_SIZE = (180, 240)
@@ -60,13 +59,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, default=share_path("models/default"))
     parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=40.0, help="frames a second that are offered")
     parser.add_argument("--soak", type=int, default=0, metavar="N", help="frames of the long drive")
     options = parser.parse_args()
     print("| image | evidence | answers/s | infer | all other stages, p50 | receive to publish |")
     print("|---|---|---|---|---|---|")
     for size in SIZES:
         for sources in SOURCES:
-            play_options = PlayOptions(rate_hz=OFFERED_HZ, sources=sources)
+            play_options = PlayOptions(rate_hz=options.rate, sources=sources)
             transport, _ = drive(options.bundle, size, options.frames, play_options)
             print(row(size, sources, transport))
     if options.soak:
