@@ -1,4 +1,4 @@
-"""The orderings of papers 001, 002 and 003, at a size that a CPU core trains in an hour or two.
+"""The orderings of papers 001, 002 and 003, at a size that a CPU core can train.
 
 ``python bench/papers.py 002 003 --root CAMVID --runs RUNS [--leave-out DRIVE] [--seed N]``
 
