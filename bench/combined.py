@@ -34,7 +34,7 @@ from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
 from seg_perception.datasets import Sample, open_dataset
 from seg_perception.datasets.partial_truth import partial_truth
 from seg_perception.evaluation.scores import ConfusionMatrix
-from training.datasets import Augmentation, Batch, Loader
+from training.datasets import Batch, Loader
 from training.datasets.evidence import collate
 from training.datasets.frames import open_without, spread
 from training.losses import class_weights
@@ -43,7 +43,7 @@ from training.networks import UnaryOutput
 from training.objectives import OBJECTIVES, Task
 from training.objectives.base import enable_dropout, labels_of
 from training.recipe import Stage
-from training.recipes.combined import RECIPE
+from training.recipes.combined import FRAME, RECIPE
 from training.refiners import (
     EvidenceBatch,
     GuidedCrfConfig,
@@ -55,7 +55,6 @@ from training.refiners import (
 from training.train import WeightAverage, schedule
 
 CLASSES = len(CAMVID_CLASSES)
-FRAME = Augmentation(crop=(360, 480), scale=(0.8, 1.5), aspect=(0.9, 1.1))
 FIELD = MeanFieldConfig(
     sxy=40.0, srgb=10.0, bilateral_weight=1.0, spatial_weight=0.5, iterations=5, stride=4
 )
@@ -152,7 +151,7 @@ def fit(model: Segmenter, stage: Stage, seen: Sequence[Seen], steps: int) -> Non
     goal.train()
     learning = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning, stage.learning_rate, weight_decay=stage.weight_decay)
-    average = WeightAverage(model, 0.98)
+    average = WeightAverage(model, stage.average)
     for step in tqdm(range(steps), stage.name, mininterval=20):
         rng = np.random.default_rng([0, step])
         torch.manual_seed(step)

@@ -152,26 +152,19 @@ def segmodel(bench: Bench) -> None:
     shared = (*RESNET, *stage("joint", "160,224", "0.6,1.7", 24, 5e-4), "stages=joint")
     chain = ("refiners=context_crf", *CONTEXT)
     variants = {
-        "unary": ("refiners=",),
-        "context": (*chain, "context_crf.patch=1"),
-        "patch": chain,
-        "guide": (*CONTEXT, "guided_crf.stride=2"),
+        "unary": ("unary", ("refiners=",)),
+        "context": ("unary,context_crf", (*chain, "context_crf.patch=1")),
+        "patch": ("unary,context_crf", chain),
+        "guide": ("unary,context_crf,guided_crf", (*CONTEXT, "guided_crf.stride=2")),
     }
     rows = {}
-    for key, own in variants.items():
-        learn = ",".join(("unary", *REFINERS[key]))
+    for key, (learn, own) in variants.items():
         settings = (*shared, *own, f"joint.options.learn={learn}", f"begin_with={unary}")
         path = bench.train(bench.recipe("segmodel", key, settings))["joint"]
         rows[key] = ",".join((str(path), *own))
     bench.table("001", RESNET, rows)
 
 
-REFINERS = {
-    "unary": (),
-    "context": ("context_crf",),
-    "patch": ("context_crf",),
-    "guide": ("context_crf", "guided_crf"),
-}
 PAPERS: Mapping[str, Callable[[Bench], object]] = {
     "001": segmodel,
     "002": crf_as_rnn,

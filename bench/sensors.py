@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -124,27 +125,16 @@ class Sensors:
 
     def lanes(self, sample: Sample) -> Evidence:
         """From the borders of the ego lane in metres."""
-        assert sample.lane_left is not None
-        assert sample.lane_right is not None
-        return evidence_from_lane_borders(
-            sample.lane_left,
-            sample.lane_right,
-            self.camera,
-            self.pose,
-            (ROAD,),
-            N_CLASSES,
-            obstacle_ids=OBSTACLES,
-            stamp_ns=sample.stamp_ns,
-        )
+        return self._borders(sample, obstacle_ids=OBSTACLES)
 
     def lane_region(self, sample: Sample) -> Evidence:
         """From a mask of the ego lane, up to where a mask is worth having."""
-        mask = (self._ego_lane(sample, LANE_MASK_M).index > 0).view(np.uint8)
+        mask = (self._ego_lane(sample, LANE_MASK_M) > 0).view(np.uint8)
         return evidence_from_lane_mask(mask, (ROAD,), N_CLASSES, stamp_ns=sample.stamp_ns)
 
     def lane_lines(self, sample: Sample) -> Evidence:
         """From the ego lane's two lines, 5 pixels wide, as TuSimple draws them."""
-        ego = self._ego_lane(sample, LANE_LINES_M).index
+        ego = self._ego_lane(sample, LANE_LINES_M)
         lines = ego - cv2.erode(ego, np.ones((1, 5), np.uint8))
         return evidence_from_lane_lines(lines, (ROAD,), N_CLASSES, stamp_ns=sample.stamp_ns)
 
@@ -158,7 +148,11 @@ class Sensors:
         assert sample.depth is not None
         return self._from_depth(sample.depth, sample)
 
-    def _ego_lane(self, sample: Sample, reach_m: float) -> Evidence:
+    def _ego_lane(self, sample: Sample, reach_m: float) -> NDArray[np.uint8]:
+        """Uint8 [H, W], 1 between the borders up to so far away."""
+        return self._borders(sample, max_range_m=reach_m).index
+
+    def _borders(self, sample: Sample, **how: Any) -> Evidence:
         assert sample.lane_left is not None
         assert sample.lane_right is not None
         return evidence_from_lane_borders(
@@ -168,7 +162,8 @@ class Sensors:
             self.pose,
             (ROAD,),
             N_CLASSES,
-            max_range_m=reach_m,
+            stamp_ns=sample.stamp_ns,
+            **how,
         )
 
     def _from_depth(self, depth: NDArray[np.float32], sample: Sample) -> Evidence | None:

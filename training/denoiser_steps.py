@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from seg_perception.datasets import Sample, dataset_classes
 from seg_perception.evaluation.scores import ConfusionMatrix
-from training.datasets.frames import Shrunk, open_without
+from training.datasets.frames import open_without
 from training.model import Segmenter
 from training.objectives.base import image_of, labels_of
 from training.recipe import Recipe, load_recipe, override, recipe_names
@@ -115,8 +115,9 @@ def frames_on_val(
     recipe: Recipe, root: Path | None, model: Segmenter, every: int = 1
 ) -> list[Frame]:
     """Every so many frames of the recipe's val split, without the drives that it leaves out."""
-    val, _ = open_without(recipe.data.dataset, root, "val", recipe.data.leave_out)
-    samples = [Shrunk(val, recipe.data.shrink)[i] for i in range(0, len(val), every)]
+    data = recipe.data
+    val, _ = open_without(data.dataset, root, "val", data.leave_out, data.shrink)
+    samples = [val[i] for i in range(0, len(val), every)]
     return [prepare(model, sample) for sample in tqdm(samples, "prepare")]
 
 

@@ -27,7 +27,7 @@ from seg_perception.classes import ClassInfo
 from seg_perception.datasets import Sample, open_dataset
 from training import workers
 from training.datasets import Batch, Loader
-from training.datasets.frames import Shrunk, frames_of, open_without, spread
+from training.datasets.frames import frames_of, open_without, spread
 from training.losses import class_weights
 from training.model import Segmenter
 from training.objectives import OBJECTIVES, Objective, Task
@@ -69,15 +69,15 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
             rendered streets, which have other classes.
     """
     data = recipe.data
-    train, train_drives = open_without(data.dataset, root, data.split, data.leave_out)
-    val, val_drives = open_without(data.dataset, root, "val", data.leave_out)
+    (train, train_drives), (val, val_drives) = (
+        open_without(data.dataset, root, split, data.leave_out, data.shrink)
+        for split in (data.split, "val")
+    )
     drives = sorted({*train_drives, *val_drives})
     if unknown := sorted(set(data.leave_out) - set(drives)):
         raise ValueError(
             f"no drive {', '.join(unknown)} to leave out; there are {', '.join(drives)}"
         )
-    if data.shrink > 1:
-        train, val = Shrunk(train, data.shrink), Shrunk(val, data.shrink)
     samples, held = frames_of(train, "decode train"), frames_of(val, "decode val")
     rendered: list[Sample] = []
     if any(stage.street for stage in recipe.stages):

@@ -127,18 +127,21 @@ def frames_of(dataset: Dataset, what: str, memory_bytes: int = MEMORY_BYTES) -> 
 
 
 def open_without(
-    name: str, root: Path | None, split: str, leave_out: Collection[str]
+    name: str, root: Path | None, split: str, leave_out: Collection[str], shrink: int = 1
 ) -> tuple[Dataset, tuple[str, ...]]:
     """A split of a dataset without some drives, and the names of all of its drives.
+
+    Its images are at 1/shrink of their size.
 
     Raises:
         DatasetError: see `open_dataset`.
     """
     whole = open_dataset(name, root, split)
     kept = [drive for drive in whole.drives if drive not in leave_out]
-    if len(kept) == len(whole.drives):
-        return whole, whole.drives
-    return open_dataset(name, root, split, drives=kept), whole.drives
+    rest = whole
+    if len(kept) < len(whole.drives):
+        rest = open_dataset(name, root, split, drives=kept)
+    return rest if shrink == 1 else Shrunk(rest, shrink), whole.drives
 
 
 def spread(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
