@@ -11,9 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +23,6 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import (
     LifecycleNode,
     LifecycleNodeMixin,
@@ -35,7 +32,6 @@ from rclpy.lifecycle import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
 
 from seg_perception.errors import ConfigError, SegPerceptionError
 from seg_perception.ros.diagnostics import Snapshot, to_status
@@ -43,11 +39,9 @@ from seg_perception.ros.health import judge_active, judge_idle
 from seg_perception.ros.loading import Loading
 from seg_perception.ros.parameters import declare
 from seg_perception.ros.session import Session, open_model
+from seg_perception.ros.spinning import spinning
 
 NODE_NAME = "segmentation"
-EXECUTOR_THREADS = 4
-"""For images, evidence, services and diagnostics, so that none waits for another."""
-
 LOOK_S = 0.1
 """How often to look whether an engine is built."""
 
@@ -119,15 +113,17 @@ class SegmentationNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and answer."""
-        if self._session is None:
-            assert self._loading is not None
-            self.get_logger().error(f"cannot answer yet, activate again later: {self._advice()}")
+        with self._handover:  # a session that is just being made is waited for
+            session = self._session
+        if session is None:
+            reason = self._advice() or "the model could not be loaded"
+            self.get_logger().error(f"cannot answer yet, activate again later: {reason}")
             return FAILURE
         enabled = super().on_activate(state)
         try:
-            topics = self._session.start()
+            topics = session.start()
         except Exception as error:
-            self._session.stop()
+            session.stop()
             return self._fail("inactive", error)
         self.get_logger().info(f"answers images on {' or '.join(topics)}")
         self._enter("active")
@@ -320,31 +316,6 @@ def main(args: list[str] | None = None) -> int:
     node.close()
     rclpy.shutdown()
     return 0
-
-
-@contextmanager
-def spinning(node: Node, on_end: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Spin a node in threads of its own; Python runs signal handlers in the main thread only.
-
-    Args:
-        node: to spin.
-        on_end: called when spinning ends, for whatever reason.
-
-    Raises:
-        Exception: what ended the spinning, if anything did.
-    """
-    executor = MultiThreadedExecutor(EXECUTOR_THREADS, context=node.context)
-    executor.add_node(node)
-    stopped: Future = Future()
-    with ThreadPoolExecutor(1) as pool:
-        spun = pool.submit(executor.spin_until_future_complete, stopped)
-        spun.add_done_callback(lambda _: on_end())
-        try:
-            yield
-        finally:
-            stopped.set_result(None)
-            spun.result()
-            executor.shutdown()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from seg_perception.ros import node as node_module
 from seg_perception.ros import session
 from seg_perception.ros.diagnostics import ERROR, OK, WARN
 from seg_perception.ros.messages import from_array, to_label_map
-from seg_perception.ros.node import SegmentationNode, spinning
+from seg_perception.ros.node import SegmentationNode
+from seg_perception.ros.spinning import spinning
 from seg_perception.runtime.bundle import Bundle, load_bundle
 from seg_perception.runtime.engine_cache import BuildStoppedError, Progress
 from seg_perception.runtime.runner import Runner
