@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import rclpy
@@ -299,9 +300,14 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 for parameters that make no sense.
     """
-    stop = threading.Event()
+    # Reentrant, as an Event is not: a signal may come just as this thread begins to wait.
+    end: SimpleQueue[None] = SimpleQueue()
+
+    def stop(*_: object) -> None:
+        end.put(None)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, stop)
     # rclpy's own handlers would cut the connection in the middle of a frame.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -310,8 +316,8 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger(NODE_NAME).fatal(str(error))
         rclpy.shutdown()
         return 1
-    with spinning(node, stop.set):
-        stop.wait()
+    with spinning(node, stop):
+        end.get()
         node.end_loading()
     node.close()
     rclpy.shutdown()

@@ -1,16 +1,17 @@
-"""Spins a node in several threads.
+"""Spins a node in several threads that take turns at waiting.
 
-rclpy's own `MultiThreadedExecutor` offers a callback again and again until a thread has begun it:
-beside a model that keeps the cores busy that takes up to half a core and, worse, the interpreter's
-lock from the very thread that is waited for. It also ends where a callback destroys a subscription
-that is about to be waited for. Here each callback is offered once, and what was destroyed is left.
+rclpy's own `MultiThreadedExecutor` offers a callback again and again until a thread of its pool has
+begun it: beside a model that keeps the cores busy that takes up to half a core and, worse, the
+interpreter's lock from the very thread that is waited for. It also ends where a callback destroys a
+subscription that is about to be waited for. Here the thread that is offered a callback runs it
+while another waits (leader/followers: Schmidt et al., PLoP 2000), and what was destroyed is left.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from rclpy.exceptions import InvalidHandle
@@ -30,63 +31,69 @@ THREADS = 4
 def spinning(node: Node, on_end: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Spin a node in threads of its own; Python runs signal handlers in the main thread only.
 
+    The end of `with` waits for the callbacks that have begun.
+
     Args:
         node: to spin.
-        on_end: called when spinning ends, for whatever reason.
+        on_end: called by each thread that ends, for whatever reason; the first ends them all.
 
     Raises:
-        Exception: what ended the spinning, if anything did.
+        Exception: what a callback raised, which ends the spinning.
     """
     spinner = _Spinner(node)
-    with ThreadPoolExecutor(1) as pool:
-        spun = pool.submit(spinner.run)
-        spun.add_done_callback(lambda _: on_end())
+    with ThreadPoolExecutor(THREADS, "spinning") as pool:
+        threads = [pool.submit(spinner.run) for _ in range(THREADS)]
+        for thread in threads:
+            thread.add_done_callback(lambda _: on_end())
         try:
             yield
         finally:
             spinner.stop()
-            spun.result()
+            wait(threads)
+            spinner.close()
+            for thread in threads:
+                thread.result()
 
 
 class _Spinner:
-    """Waits for callbacks in one thread and runs them in others."""
+    """What the threads share."""
 
     def __init__(self, node: Node) -> None:
         self._waiter = SingleThreadedExecutor(context=node.context)
         self._waiter.add_node(node)
+        self._waiting = threading.Lock()
         self._stopped = threading.Event()
-        self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Spin until stopped, or until a callback raises, which is raised from here."""
-        with ThreadPoolExecutor(THREADS) as pool:
-            while not self._stopped.is_set():
-                try:
-                    callback, _, _ = self._waiter.wait_for_ready_callbacks(
-                        condition=self._stopped.is_set
-                    )
-                except InvalidHandle:
-                    continue  # destroyed since it was listed; it is not listed again
-                except (ConditionReachedException, ExternalShutdownException):
-                    break
-                begun = threading.Event()
-                pool.submit(self._execute, callback, begun)
-                # Until then the waiter would offer the same again.
-                begun.wait()
-        self._waiter.shutdown()
-        if self._error is not None:
-            raise self._error
+        """Run callbacks until stopped, or until one raises, which stops the other threads, too."""
+        try:
+            while (callback := self._next()) is not None:
+                callback()
+                error = callback.exception()
+                # What was to call back may have been destroyed before it was begun.
+                if error is not None and not isinstance(error, InvalidHandle):
+                    raise error
+        finally:
+            self.stop()
 
     def stop(self) -> None:
-        """End `run` after the callbacks that have begun; from any thread."""
+        """Begin no more callbacks; from any thread."""
         self._stopped.set()
         self._waiter.wake()
 
-    def _execute(self, callback: Task[None], begun: threading.Event) -> None:
-        begun.set()
-        callback()
-        error = callback.exception()
-        # What was to call back may have been destroyed before it was begun.
-        if error is not None and not isinstance(error, InvalidHandle):
-            self._error = error
-            self.stop()
+    def close(self) -> None:
+        """Give back what was needed to wait, once no thread runs."""
+        self._waiter.shutdown()
+
+    def _next(self) -> Task[None] | None:
+        """Wait for a callback, or for the end, which is None."""
+        with self._waiting:
+            while self._waiter.context.ok() and not self._stopped.is_set():
+                try:
+                    return self._waiter.wait_for_ready_callbacks(condition=self._stopped.is_set)[0]
+                except (ConditionReachedException, ExternalShutdownException, InvalidHandle):
+                    pass  # the end, or something was destroyed since it was listed
+                except RuntimeError:  # of rcl, also where it meets a context that has just ended
+                    if self._waiter.context.ok():
+                        raise
+        return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import signal
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from ros_client import NODE, Client, NodeProcess, to_time, wait_for
+from ros_client import NODE, PATIENCE_S, Client, NodeProcess, to_time, wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tiny_bundle import TINY_CLASSES, color_image, write_tiny_bundle
@@ -149,6 +151,36 @@ def test_signal_in_the_middle_of_frames_ends_cleanly(
         assert "Traceback" not in process.log.read_text()
     report = client.wait_for_report(lambda report: report.state == "finalized", "last words")
     assert report.count("frames.answered") > 0
+
+
+INTERRUPTED = """
+import contextlib, signal, sys
+from seg_perception.ros import node
+
+def interrupt(frame, event, arg):
+    if event == "line" and frame.f_code is not signal.getsignal(signal.SIGINT).__code__:
+        signal.raise_signal(signal.SIGINT)
+    return interrupt
+
+@contextlib.contextmanager
+def interrupted(*arguments):
+    with spinning(*arguments):
+        sys._getframe(2).f_trace = interrupt
+        sys.settrace(interrupt)
+        yield
+
+spinning, node.spinning = node.spinning, interrupted
+code = node.main()
+sys.settrace(None)
+sys.exit(code)
+"""
+"""The node, with a signal before every line that its main thread runs from where it waits on."""
+
+
+def test_a_signal_may_come_at_any_line() -> None:
+    command = [sys.executable, "-c", INTERRUPTED, "--ros-args", "-p", "autostart:=false"]
+    ended = subprocess.run(command, timeout=PATIENCE_S, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_signal_while_loading_ends_cleanly(tmp_path: Path, client: Client) -> None:
@@ -421,18 +453,6 @@ def test_diagnostics_that_fail_do_not_end_the_node(
         answer: Image = client.ask(from_array(IMAGE, "rgb8", Header()))
         np.testing.assert_array_equal(to_label_map(answer), LABELS)
     client.fresh_report()
-
-
-def test_what_ends_the_spinning_is_raised(bundle: Path) -> None:
-    context = Context()
-    rclpy.init(context=context)
-    node = rclpy.create_node("doomed", context=context)
-    ended = threading.Event()
-    node.create_timer(0.0, lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError), spinning(node, ended.set):
-        assert ended.wait(30.0)
-    node.destroy_node()
-    context.try_shutdown()
 
 
 def test_images_that_the_middleware_lost_are_told(inner: SegmentationNode, client: Client) -> None:
