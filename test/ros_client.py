@@ -33,6 +33,7 @@ from std_msgs.msg import Header
 
 from seg_perception.ros.diagnostics import NodeReport, read_status
 from seg_perception.ros.messages import from_array, stamp_ns, to_label_map
+from seg_perception.ros.qos import LOSSLESS
 
 NODE = "segmentation"
 PATIENCE_S = 30.0
@@ -94,8 +95,10 @@ class Client:
         self.report: NodeReport | None = None
         self._n_reports = 0
         self.masks: list[Image] = []
+        self._receipts: set[tuple[str, int]] = set()
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.listen(Image, "mask", self.masks.append)
+        self.listen(Header, "received", self._on_receipt, LOSSLESS)
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -135,6 +138,16 @@ class Client:
         publisher = self.publisher(topic, type(message))
         self.wait(lambda: publisher.get_subscription_count() > 0, f"the node subscribes {topic}")
         publisher.publish(message)
+
+    def tell(self, topic: str, message: Any) -> None:
+        """Publish what a sensor says until the node has dealt with it: DDS may lose it."""
+        receipt = topic, stamp_ns(message.header)
+
+        def told() -> bool:
+            self.send(topic, message)
+            return wait_for(lambda: receipt in self._receipts, RESEND_S)
+
+        self.wait(told, f"a receipt of {topic}")
 
     def publisher(self, topic: str, kind: type) -> Publisher:
         if (kind, topic) not in self._publishers:
@@ -233,6 +246,9 @@ class Client:
         parameters = [Parameter(name, value=value).to_parameter_msg()]
         request = SetParameters.Request(parameters=parameters)
         return self.call(SetParameters, "set_parameters", request).results[0]
+
+    def _on_receipt(self, message: Header) -> None:
+        self._receipts.add((message.frame_id, stamp_ns(message)))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         report = read_status(message, NODE)

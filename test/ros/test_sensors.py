@@ -76,21 +76,18 @@ def points(stamp: int) -> list[tuple[str, Any]]:
 
 
 def used_by(client: Client, source: str, says: Say, age_ns: int = 0) -> NDArray[np.uint8]:
-    """Send the camera's info, what a sensor says, and the image, until it was used."""
+    """Tell the camera's info and what a sensor says, then send the image; what was answered."""
 
-    def send(stamp: int) -> None:
-        client.send("camera_info", say.camera_info(stamp))
+    def tell(stamp: int) -> None:
+        client.tell("camera_info", say.camera_info(stamp))
         for topic, message in says(stamp - age_ns):
-            client.send(topic, message)
+            client.tell(topic, message)
 
+    labels = to_label_map(client.ask(image(), before=tell))
+    assert (labels != LABELS).any(), f"{source} was not used: {client.report}"
     key = f"evidence.{source}.agreement_percent"
-    for _ in range(20):
-        labels = to_label_map(client.ask(image(), before=send))
-        told = wait_for(lambda: client.report.values.get(key, "nan") != "nan", 0.5)
-        # Evidence travels apart from its image and may come after it.
-        if told and (labels != LABELS).any():
-            return labels
-    raise AssertionError(f"{source} was never used: {client.report}")
+    client.wait_for_report(lambda report: report.values.get(key, "nan") != "nan", key)
+    return labels
 
 
 def test_without_camera_info_the_fix_is_told(vehicle: Client) -> None:
@@ -149,10 +146,10 @@ def test_a_sensor_can_be_switched_off_at_run_time(vehicle: Client) -> None:
     used_by(vehicle, "depth", depth)
     assert vehicle.set_parameter("evidence.depth.enabled", False).successful
 
-    def send(stamp: int) -> None:
-        vehicle.send("evidence/depth", say.depth_image(stamp))
+    def tell(stamp: int) -> None:
+        vehicle.tell("evidence/depth", say.depth_image(stamp))
 
-    np.testing.assert_array_equal(to_label_map(vehicle.ask(image(), before=send)), LABELS)
+    np.testing.assert_array_equal(to_label_map(vehicle.ask(image(), before=tell)), LABELS)
     assert vehicle.set_parameter("evidence.depth.enabled", True).successful
     used_by(vehicle, "depth", depth)
 
@@ -186,10 +183,7 @@ def test_odometry_is_heard_and_moves_evidence(vehicle: Client) -> None:
         return int((labels != LABELS).any(axis=1).argmax())
 
     still = lane_end(used_by(vehicle, "lane_borders", borders))
-    for _ in range(20):  # odometry comes apart from all else, so that it may come too late
-        moved = lane_end(used_by(vehicle, "lane_borders", driving, age_ns=100 * MS))
-        if moved > still:
-            break
+    moved = lane_end(used_by(vehicle, "lane_borders", driving, age_ns=100 * MS))
     assert moved > still, "the lane's end has come nearer, which is lower in the image"
 
 
