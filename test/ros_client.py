@@ -39,6 +39,22 @@ NODE = "segmentation"
 PATIENCE_S = 30.0
 RESEND_S = 2.0
 ROOT = Path(__file__).resolve().parents[1]
+INTERRUPT = """
+import contextlib, signal, sys
+
+def interrupt(frame, event, arg):
+    if event == "line" and frame.f_code is not signal.getsignal(signal.SIGINT).__code__:
+        signal.raise_signal(signal.SIGINT)
+    return interrupt
+"""
+
+
+def run_interrupted(script: str, *arguments: str) -> None:
+    """Run a script that has to end well; as a trace function, `interrupt` sends SIGINT before every
+    line of the main thread."""
+    command = [sys.executable, "-c", INTERRUPT + script, *arguments]
+    ended = subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 class NodeProcess:

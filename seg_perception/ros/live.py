@@ -15,7 +15,6 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, Image
 
 from seg_perception.errors import ReplayError, SegPerceptionError
@@ -26,6 +25,7 @@ from seg_perception.ros.listener import DEEP, Listener, sent_ns
 from seg_perception.ros.messages import decode_compressed, stamp_ns, to_label_map, to_rgb
 from seg_perception.ros.parameters import Settings
 from seg_perception.ros.senses import MESSAGE_TYPES, TRANSFORMS, make_senses
+from seg_perception.ros.spinning import spinning
 from seg_perception.ros.tf import listen_to_tf
 from seg_perception.runtime.manifest import Manifest
 
@@ -89,31 +89,28 @@ class Live:
         self._latency_ms: list[float] = []
         self._n_images = 0
         self._first_ns = self._last_ns = 0
-        self._stop = threading.Event()
+        self._ended = False
 
     def __enter__(self) -> Live:
-        self._context = Context()
-        rclpy.init(context=self._context)
-        self._node = rclpy.create_node(
-            "seg_perception_replay", context=self._context, use_global_arguments=False
-        )
-        self._senses = make_senses(self._manifest, Frames(), self._settings)
-        self._listener = Listener(self._node, self._options.node)
-        self._subscribe()
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="live", daemon=True)
-        self._thread.start()
-        # Ctrl-C ends the drive, not the scoring of it.
-        self._handler = signal.signal(signal.SIGINT, lambda number, frame: self._stop.set())
+        with contextlib.ExitStack() as stack:
+            context = Context()
+            rclpy.init(context=context)
+            stack.callback(context.try_shutdown)
+            self._node = rclpy.create_node(
+                "seg_perception_replay", context=context, use_global_arguments=False
+            )
+            stack.callback(self._node.destroy_node)
+            self._senses = make_senses(self._manifest, Frames(), self._settings)
+            self._listener = Listener(self._node, self._options.node)
+            self._subscribe()
+            stack.enter_context(spinning(self._node, self._end))
+            # Ctrl-C ends the drive, not the scoring of it.
+            stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, self._end))
+            self._opened = stack.pop_all()
         return self
 
-    def __exit__(self, *reason: object) -> None:
-        signal.signal(signal.SIGINT, self._handler)
-        self._context.try_shutdown()
-        self._thread.join()
-        self._executor.shutdown()
-        self._node.destroy_node()
+    def __exit__(self, *reason: Any) -> None:
+        self._opened.__exit__(*reason)
 
     def frames(self) -> Iterator[ReplayFrame]:
         """The answered frames as they come, until idle, interrupted, or enough.
@@ -123,7 +120,8 @@ class Live:
         """
         count = 0
         deadline = time.monotonic() + self._options.start_timeout_s
-        while not self._stop.wait(POLL_S) and time.monotonic() < deadline:
+        while not self._ended and time.monotonic() < deadline:
+            time.sleep(POLL_S)
             for frame in self._complete():
                 yield frame
                 count += 1
@@ -147,9 +145,9 @@ class Live:
                 convert_ms=self._listener.conversions(),
             )
 
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):  # the regular end, see __exit__
-            self._executor.spin()
+    def _end(self, *_: object) -> None:
+        """Also called by a signal, at any moment."""
+        self._ended = True
 
     def _subscribe(self) -> None:
         options, subscribe = self._options, self._node.create_subscription

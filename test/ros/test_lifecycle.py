@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from ros_client import NODE, PATIENCE_S, Client, NodeProcess, to_time, wait_for
+from ros_client import NODE, Client, NodeProcess, run_interrupted, to_time, wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tiny_bundle import TINY_CLASSES, color_image, write_tiny_bundle
@@ -153,14 +151,9 @@ def test_signal_in_the_middle_of_frames_ends_cleanly(
     assert report.count("frames.answered") > 0
 
 
-INTERRUPTED = """
-import contextlib, signal, sys
+def test_a_signal_may_come_at_any_line() -> None:
+    script = """
 from seg_perception.ros import node
-
-def interrupt(frame, event, arg):
-    if event == "line" and frame.f_code is not signal.getsignal(signal.SIGINT).__code__:
-        signal.raise_signal(signal.SIGINT)
-    return interrupt
 
 @contextlib.contextmanager
 def interrupted(*arguments):
@@ -174,13 +167,7 @@ code = node.main()
 sys.settrace(None)
 sys.exit(code)
 """
-"""The node, with a signal before every line that its main thread runs from where it waits on."""
-
-
-def test_a_signal_may_come_at_any_line() -> None:
-    command = [sys.executable, "-c", INTERRUPTED, "--ros-args", "-p", "autostart:=false"]
-    ended = subprocess.run(command, timeout=PATIENCE_S, capture_output=True, check=False)
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    run_interrupted(script, "--ros-args", "-p", "autostart:=false")
 
 
 def test_signal_while_loading_ends_cleanly(tmp_path: Path, client: Client) -> None:

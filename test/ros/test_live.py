@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rclpy.qos import qos_profile_sensor_data
+from ros_client import run_interrupted
 from sensor_msgs.msg import Image
 from tiny_drives import tiny_drive
 
@@ -103,3 +104,22 @@ def test_silence_is_explained(
         assert main([*listen, "--image-topic", "/elsewhere", "--timeout", "4"]) == FAILED
     complaint = capsys.readouterr().err
     assert "no image of the same stamp came on /elsewhere" in complaint
+
+
+def test_ctrl_c_may_come_at_any_line(bundle: Path) -> None:
+    script = """
+from pathlib import Path
+from seg_perception.errors import ReplayError
+from seg_perception.ros.live import Live, LiveOptions
+from seg_perception.ros.parameters import Settings
+from seg_perception.runtime.bundle import load_bundle
+
+manifest = load_bundle(Path(sys.argv[1])).manifest
+with Live(LiveOptions(), manifest, Settings()) as live, contextlib.suppress(ReplayError):
+    sys.settrace(interrupt)
+    try:
+        list(live.frames())  # nothing came
+    finally:
+        sys.settrace(None)
+"""
+    run_interrupted(script, str(bundle))

@@ -159,11 +159,11 @@ def test_a_sensor_that_contradicts_the_image_en_masse_is_doubted(vehicle: Client
     assert vehicle.set_parameter("evidence_gate", True).successful
     doubted = vehicle.fresh_report().count("evidence.doubted")
 
-    def send(stamp: int) -> None:
-        vehicle.send("evidence/depth", say.depth_image(stamp))
+    def tell(stamp: int) -> None:
+        vehicle.tell("evidence/depth", say.depth_image(stamp))
 
     def told() -> bool:
-        labels = to_label_map(vehicle.ask(image(), before=send))
+        labels = to_label_map(vehicle.ask(image(), before=tell))
         report = vehicle.fresh_report()
         return report.count("evidence.doubted") > doubted and bool((labels == LABELS).all())
 
