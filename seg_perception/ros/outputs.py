@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import CompressedImage, Image
@@ -27,6 +28,10 @@ from seg_perception.ros.qos import (
 )
 from seg_perception.timing import Stopwatch
 
+EVENTS = ReentrantCallbackGroup()
+"""Of publishers that are taken back: an event that is destroyed before rclpy takes it would block
+any other group for good, such as that of the parameters' services."""
+
 
 class Receipts:
     """Tells on ~/received which sensor messages were dealt with: converted, refused or skipped.
@@ -37,7 +42,9 @@ class Receipts:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        self._publisher = node.create_lifecycle_publisher(Header, "~/received", LOSSLESS)
+        self._publisher = node.create_lifecycle_publisher(
+            Header, "~/received", LOSSLESS, callback_group=EVENTS
+        )
 
     def send(self, topic: str, header: Header) -> None:
         """Tell of a message with this header, if anybody listens."""
@@ -73,7 +80,9 @@ class Outputs:
         self._overlay = self._publisher(Image, "overlay")
         self._overlay_jpeg = self._publisher(CompressedImage, "overlay/compressed")
         # Not a lifecycle publisher: names are known, and wanted, before the first frame.
-        self._label_info = node.create_publisher(LABEL_INFO_TYPE, "~/label_info", LATCHED)
+        self._label_info = node.create_publisher(
+            LABEL_INFO_TYPE, "~/label_info", LATCHED, callback_group=EVENTS
+        )
         header = Header(stamp=node.get_clock().now().to_msg())
         self._label_info.publish(label_info(self._classes, header))
 
@@ -148,6 +157,7 @@ class Outputs:
             message_type,
             f"~/{name}",
             sensor_data(depth=5),
+            callback_group=EVENTS,
             event_callbacks=PublisherEventCallbacks(
                 incompatible_qos=incompatible, use_default_callbacks=False
             ),

@@ -15,9 +15,12 @@ import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from ros_client import NODE, Client, NodeProcess, run_interrupted, to_time, wait_for
+from rclpy.qos import QoSProfile
+from rclpy.waitable import Waitable
+from ros_client import NODE, PATIENCE_S, Client, NodeProcess, run_interrupted, to_time, wait_for
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tiny_bundle import TINY_CLASSES, color_image, write_tiny_bundle
@@ -440,6 +443,27 @@ def test_diagnostics_that_fail_do_not_end_the_node(
         answer: Image = client.ask(from_array(IMAGE, "rgb8", Header()))
         np.testing.assert_array_equal(to_label_map(answer), LABELS)
     client.fresh_report()
+
+
+def test_an_output_that_is_destroyed_before_its_event_is_taken_blocks_no_service(
+    inner: SegmentationNode, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert inner.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    missed = threading.Event()
+    kind = type(next(inner.waitables))
+    take = kind.take_data
+
+    def take_data(self: Waitable) -> object:
+        if missed.is_set() or self not in inner.waitables:  # the client's
+            return take(self)
+        missed.set()
+        raise InvalidHandle("destroyed")
+
+    monkeypatch.setattr(kind, "take_data", take_data)
+    subscription = client.listen(Image, "mask", print, QoSProfile(depth=1))  # asks for reliability
+    assert missed.wait(PATIENCE_S)
+    assert client.set_parameter("overlay_alpha", 0.25).successful
+    client.forget(subscription)
 
 
 def test_images_that_the_middleware_lost_are_told(inner: SegmentationNode, client: Client) -> None:
