@@ -15,20 +15,31 @@ constexpr float kNever = -1e30f; // score of the channels that only fill a block
 
 inline int blocks_of(int channels) { return (channels + kBlock - 1) / kBlock; }
 
+// Numbers in a row that is filtered; that of a single channel needs no block.
+inline int row_width(int channels) { return channels == 1 ? 1 : blocks_of(channels) * kBlock; }
+
+// A lattice point as one number: its first dims coordinates in units of dims + 1, from a middle, above
+// the remainder that they share. The last coordinate is implied. Never 0.
+constexpr int kRemainderBits = 3;  // 0 ... kMaxDims
+inline constexpr int bits_of_key(int dims) { return (64 - kRemainderBits) / dims; }
+inline constexpr uint64_t unit_of_key(int dims, int axis) {
+  return axis < dims ? uint64_t(1) << (kRemainderBits + axis * bits_of_key(dims)) : 0;
+}
+
 // Where kLanes points lie in the lattice of dims + 1 axes.
 struct Simplices {
-  int32_t quotient[kMaxDims + 1][kLanes];  // of the vertex of remainder 0, each axis
-  int32_t rank[kMaxDims + 1][kLanes];
+  uint64_t key[kMaxDims + 1][kLanes];  // of the vertices, by their remainders
+  int32_t order[kLanes];               // with the first key: of the simplex
+  int32_t too_far[kLanes];             // not 0: beyond what keys can hold, all else is undefined
   float weight[kMaxDims + 1][kLanes];  // barycentric coordinates
 };
 
-// One lattice as a pixel pass sees it. Pixels with before == 0 are not in it.
+// One lattice as a pixel pass sees it. The weights of pixels that are not in it are 0.
 struct Points {
   int corners;             // dims + 1
   const uint32_t* vertex;  // [N][corners]
   const float* weight;     // [N][corners]
-  const float* before;     // [N], factor before the kernel
-  const float* after;      // [N], factor after it
+  const float* after;      // [N], factor after it; null = 1
 };
 
 // A term of the mean field: the lattice, where its messages are read and where the next are summed.
@@ -45,7 +56,7 @@ struct Pass {
   long first, last;            // pixels
   long n_pixels;
   int channels, blocks;
-  const float* unary;          // rows [N][blocks]
+  const float* unary;          // [N][channels], and a row of blocks behind it
   const float* compatibility;  // rows [channels][blocks] of its transpose; null = Potts
   const Term* terms;
   int n_terms;
@@ -73,13 +84,14 @@ struct Kernels {
   void (*simplices)(const float* features, int dims, Simplices* out);  // features [dims][kLanes]
   // Planar [channels][N] -> rows of pixels first..last; false if a number is not finite.
   bool (*to_rows)(const float* planar, long n_pixels, long first, long last, int channels,
-                  float padding, float* rows);
-  void (*splat)(const Points& points, long first, long last, int blocks, const float* rows,
-                float* sums);
+                  int width, float* rows);
+  // `before` [N] is a factor of the rows; null = 1.
+  void (*splat)(const Points& points, const float* before, long first, long last, int width,
+                const float* rows, float* sums);
   void (*slice)(const Points& points, long first, long last, long n_pixels, int channels,
                 const float* values, float* planar);
-  void (*blur)(const uint32_t* lower, const uint32_t* upper, long first, long last, int blocks,
-               const float* from, float* to);
+  // In place, along whole chains of neighbours, each ended by a 0.
+  void (*blur)(const uint32_t* chains, const uint32_t* end, int width, float* values);
   void (*pass)(const Pass& pass);
   // y = F x of one plane [height][width]; `scratch` holds plane_scratch(1) or (9) numbers.
   void (*box)(const Plane& plane, const float* x, float* y, float* scratch);

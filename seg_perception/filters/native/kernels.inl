@@ -13,6 +13,7 @@ typedef float Vec __attribute__((vector_size(4 * kBlock), aligned(4), may_alias)
 typedef int32_t VecInt __attribute__((vector_size(4 * kBlock), aligned(4), may_alias));
 typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t LanesInt __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef int64_t LanesLong __attribute__((vector_size(8 * kLanes), aligned(8), may_alias));
 static_assert(kLanes == 2 * kBlock, "Lanes serve as two blocks, too");
 
 struct Narrow {
@@ -24,6 +25,9 @@ struct Wide {
   typedef Lanes Float;
   typedef LanesInt Int;
   static constexpr int kBlocks = 2;
+};
+struct Single {
+  typedef float Float;  // one channel alone
 };
 
 #if defined(__clang__)
@@ -81,6 +85,35 @@ SEGF_INLINE typename W::Float exp_of(typename W::Float x) {
 
 // ---- lattice: where points lie -------------------------------------------------------------------
 
+// Vertex r of a simplex differs from vertex r - 1 by one step down in the coordinate of one rank.
+template <int D>
+SEGF_INLINE void name_vertices(const LanesInt* quotient, const LanesInt* rank, Simplices* out) {
+  constexpr int A = D + 1, kBits = bits_of_key(D);
+  constexpr int64_t kMiddle = int64_t(1) << (kBits - 1);
+  constexpr int32_t kExact = 1 << 21;  // up to which rounding in float32 is exact
+  constexpr int32_t kReach = int32_t(kMiddle < kExact ? kMiddle : kExact) - 2;
+  LanesLong key = {};
+  LanesInt order = {}, too_far = {};
+  for (int i = 0; i < A; ++i) {
+    too_far |= (quotient[i] < -kReach) | (quotient[i] > kReach);
+    order = order << 3 | rank[i];
+    if (i < D) {
+      key |= (__builtin_convertvector(quotient[i], LanesLong) + kMiddle) << (kRemainderBits + i * kBits);
+    }
+  }
+  __builtin_memcpy(out->order, &order, sizeof order);
+  __builtin_memcpy(out->too_far, &too_far, sizeof too_far);
+  __builtin_memcpy(out->key[0], &key, sizeof key);
+  for (int r = 1; r < A; ++r) {
+    key += 1;
+    for (int i = 0; i < D; ++i) {
+      const LanesLong steps = __builtin_convertvector(LanesInt(rank[i] == A - r), LanesLong);
+      key -= steps & int64_t(unit_of_key(D, i));
+    }
+    __builtin_memcpy(out->key[r], &key, sizeof key);
+  }
+}
+
 template <int D>
 static void simplices_of(const float* features, Simplices* out) {
   constexpr int A = D + 1;
@@ -118,9 +151,8 @@ static void simplices_of(const float* features, Simplices* out) {
     const LanesInt wrap = (LanesInt)(rank[i] >= A) - (LanesInt)(rank[i] < 0);
     rank[i] += wrap * A;
     quotient[i] += wrap;
-    __builtin_memcpy(out->quotient[i], &quotient[i], sizeof quotient[i]);
-    __builtin_memcpy(out->rank[i], &rank[i], sizeof rank[i]);
   }
+  name_vertices<D>(quotient, rank, out);
   Lanes sorted[A] = {};
   for (int i = 0; i < A; ++i) {
     const Lanes offset =
@@ -149,8 +181,7 @@ static void simplices(const float* features, int dims, Simplices* out) {
 constexpr int kStrip = 32;  // pixels that are transposed at once, few enough for the first cache
 
 static bool to_rows(const float* planar, long n_pixels, long first, long last, int channels,
-                    float padding, float* rows) {
-  const int width = blocks_of(channels) * kBlock;
+                    int width, float* rows) {
   float not_finite = 0.0f;  // x * 0 is NaN for infinities and NaN
   for (long start = first; start < last; start += kStrip) {
     const int n = last - start < kStrip ? int(last - start) : kStrip;
@@ -163,7 +194,7 @@ static bool to_rows(const float* planar, long n_pixels, long first, long last, i
       not_finite += check[0] + check[1] + check[2] + check[3];
     }
     for (int i = 0; i < n; ++i) {
-      for (int c = channels; c < width; ++c) row[long(i) * width + c] = padding;
+      for (int c = channels; c < width; ++c) row[long(i) * width + c] = 0.0f;
     }
   }
   return not_finite == 0.0f;
@@ -177,57 +208,75 @@ struct Row {
 
 #define SEGF_ALWAYS __attribute__((always_inline))
 
+template <int C>
+struct Corners {
+  static constexpr int kCount = C;  // 0: known when it runs
+};
+
 // Unrolled for the two usual lattices: positions, and positions with colours.
 template <typename Body>
-SEGF_INLINE void each_corner(int corners, Body body) {
-  if (corners == 6) {
-    for (int k = 0; k < 6; ++k) body(k);
-  } else if (corners == 3) {
-    for (int k = 0; k < 3; ++k) body(k);
-  } else {
-    for (int k = 0; k < corners; ++k) body(k);
-  }
+SEGF_INLINE void by_corners(int corners, Body body) {
+  if (corners == 6) body(Corners<6>());
+  else if (corners == 3) body(Corners<3>());
+  else body(Corners<0>());
 }
 
-template <typename W, int N>
-SEGF_INLINE void gather(const Points& points, long pixel, int n_vectors, const float* values,
-                        Row<W, N>& row) {
+// Gives emit(i, row) what the lattice says to `count` pixels from `start`, times `scale`.
+template <typename W, int N, typename Emit>
+SEGF_INLINE void gather(const Points points, long start, int count, int n_vectors,
+                        const float* values, float scale, Emit emit) {
   typedef typename W::Float F;
   const int n = N ? N : n_vectors;
-  const uint32_t* vertex = points.vertex + pixel * points.corners;
-  const float* weight = points.weight + pixel * points.corners;
-  for (int b = 0; b < n; ++b) row.v[b] = F{};
-  each_corner(points.corners, [&](int k) SEGF_ALWAYS {
-    const F* from = (const F*)values + long(vertex[k]) * n;
-    for (int b = 0; b < n; ++b) row.v[b] += weight[k] * from[b];
+  by_corners(points.corners, [&](auto known) SEGF_ALWAYS {
+    const int corners = known.kCount ? known.kCount : points.corners;
+    const uint32_t* vertex = points.vertex + start * corners;
+    const float* weight = points.weight + start * corners;
+    for (int i = 0; i < count; ++i, vertex += corners, weight += corners) {
+      Row<W, N> row;
+      for (int b = 0; b < n; ++b) row.v[b] = F{};
+      for (int k = 0; k < corners; ++k) {
+        const F* from = (const F*)values + long(vertex[k]) * n;
+        for (int b = 0; b < n; ++b) row.v[b] += weight[k] * from[b];
+      }
+      const float after = points.after ? scale * points.after[start + i] : scale;
+      for (int b = 0; b < n; ++b) row.v[b] *= after;
+      emit(i, row);
+    }
+  });
+}
+
+// Adds the rows of `count` pixels from `start`.
+template <typename W, int N>
+SEGF_INLINE void scatter(const Points points, long start, int count, int n_vectors,
+                         const Row<W, N>* rows, float* sums) {
+  typedef typename W::Float F;
+  const int n = N ? N : n_vectors;
+  by_corners(points.corners, [&](auto known) SEGF_ALWAYS {
+    const int corners = known.kCount ? known.kCount : points.corners;
+    const uint32_t* vertex = points.vertex + start * corners;
+    const float* weight = points.weight + start * corners;
+    for (int i = 0; i < count; ++i, vertex += corners, weight += corners) {
+      for (int k = 0; k < corners; ++k) {
+        F* to = (F*)sums + long(vertex[k]) * n;
+        for (int b = 0; b < n; ++b) to[b] += weight[k] * rows[i].v[b];
+      }
+    }
   });
 }
 
 template <typename W, int N>
-SEGF_INLINE void scatter(const Points& points, long pixel, int n_vectors, const Row<W, N>& row,
-                         float* sums) {
-  typedef typename W::Float F;
+static void splat_of(const Points& points, const float* before, long first, long last,
+                     int n_vectors, const float* rows, float* sums) {
   const int n = N ? N : n_vectors;
-  const float before = points.before[pixel];
-  if (before == 0.0f) return;
-  const uint32_t* vertex = points.vertex + pixel * points.corners;
-  const float* weight = points.weight + pixel * points.corners;
-  each_corner(points.corners, [&](int k) SEGF_ALWAYS {
-    F* to = (F*)sums + long(vertex[k]) * n;
-    const float share = weight[k] * before;
-    for (int b = 0; b < n; ++b) to[b] += share * row.v[b];
-  });
-}
-
-template <typename W, int N>
-static void splat_of(const Points& points, long first, long last, int n_vectors, const float* rows,
-                     float* sums) {
-  const int n = N ? N : n_vectors;
-  for (long i = first; i < last; ++i) {
-    Row<W, N> row;
-    const typename W::Float* from = (const typename W::Float*)rows + (i - first) * n;
-    for (int b = 0; b < n; ++b) row.v[b] = from[b];
-    scatter<W, N>(points, i, n, row, sums);
+  Row<W, N> strip[kStrip];
+  for (long start = first; start < last; start += kStrip) {
+    const int count = last - start < kStrip ? int(last - start) : kStrip;
+    for (int i = 0; i < count; ++i) {
+      const typename W::Float* from = (const typename W::Float*)rows + (start - first + i) * n;
+      const float scale = before ? before[start + i] : 1.0f;
+      for (int b = 0; b < n; ++b) strip[i].v[b] = scale * from[b];
+    }
+    scatter<W, N>(points, start, count, n, strip, sums);
   }
 }
 
@@ -253,25 +302,39 @@ static void slice_of(const Points& points, long first, long last, long n_pixels,
   Row<W, N> strip[kStrip];
   for (long start = first; start < last; start += kStrip) {
     const int count = last - start < kStrip ? int(last - start) : kStrip;
-    for (int i = 0; i < count; ++i) {
-      gather<W, N>(points, start + i, n, values, strip[i]);
-      for (int b = 0; b < n; ++b) strip[i].v[b] *= points.after[start + i];
-    }
+    gather<W, N>(points, start, count, n, values, 1.0f,
+                 [&](int i, const Row<W, N>& row) SEGF_ALWAYS {
+                   for (int b = 0; b < n; ++b) strip[i].v[b] = row.v[b];
+                 });
     out.write((const float*)strip, width, start, count);
   }
 }
 
+// Every vertex's sum with half of its two neighbours. Only the values before are needed to go on, so
+// that a chain is blurred where it stands. Vertex 0, which ends it, holds zeros.
 template <typename W, int N>
-static void blur_of(const uint32_t* lower, const uint32_t* upper, long first, long last,
-                    int n_vectors, const float* from, float* to) {
+static void blur_of(const uint32_t* chains, const uint32_t* end, int n_vectors, float* values) {
   typedef typename W::Float F;
+  constexpr int kAtOnce = N ? N : 1;
   const int n = N ? N : n_vectors;
-  for (long i = first; i < last; ++i) {
-    const F* self = (const F*)from + i * n;
-    const F* below = (const F*)from + long(lower[i]) * n;
-    const F* above = (const F*)from + long(upper[i]) * n;
-    F* out = (F*)to + i * n;
-    for (int b = 0; b < n; ++b) out[b] = self[b] + 0.5f * (below[b] + above[b]);
+  for (const uint32_t *start = chains, *at = start; start < end; start = ++at) {
+    for (int first = 0; first < n; first += kAtOnce) {
+      F below[kAtOnce] = {}, self[kAtOnce];
+      at = start;
+      F* place = (F*)values + long(*at) * n + first;
+      for (int b = 0; b < kAtOnce; ++b) self[b] = place[b];
+      while (true) {
+        F* next = (F*)values + long(*++at) * n + first;
+        for (int b = 0; b < kAtOnce; ++b) {
+          const F above = next[b];
+          place[b] = self[b] + 0.5f * (below[b] + above);
+          below[b] = self[b];
+          self[b] = above;
+        }
+        if (!*at) break;
+        place = next;
+      }
+    }
   }
 }
 
@@ -305,30 +368,52 @@ SEGF_INLINE void softmax_row(int n_vectors, Row<W, N>& row) {
   for (int b = 0; b < n; ++b) row.v[b] *= share;
 }
 
+// Rows of scores, which lie without gaps; channels that only fill the last vector up never win.
 template <typename W, int N>
-SEGF_INLINE void scores_of(const Pass& pass, long pixel, int n_vectors, Row<W, N>& scores) {
+SEGF_INLINE void read_unary(const Pass& pass, long start, int count, int n_vectors,
+                            Row<W, N>* rows) {
   typedef typename W::Float F;
+  constexpr int kWidth = sizeof(F) / sizeof(float);
+  const int n = N ? N : n_vectors, channels = pass.channels;
+  typename W::Int used;
+  for (int i = 0; i < kWidth; ++i) used[i] = (n - 1) * kWidth + i < channels ? -1 : 0;
+  const float* from = pass.unary + start * channels;
+  for (int i = 0; i < count; ++i, from += channels) {
+    for (int b = 0; b < n; ++b) rows[i].v[b] = ((const F*)from)[b];
+    rows[i].v[n - 1] = used ? rows[i].v[n - 1] : F{} + kNever;
+  }
+}
+
+template <typename W, int N>
+SEGF_INLINE void scores_of(const Pass& pass, long start, int count, int n_vectors,
+                           Row<W, N>* scores) {
   const int n = N ? N : n_vectors;
-  Row<W, N> message, part;
-  const F* unary = (const F*)pass.unary + pixel * n;
-  for (int b = 0; b < n; ++b) scores.v[b] = unary[b];
-  for (int b = 0; b < n; ++b) message.v[b] = F{};
-  for (int t = 0; t < pass.n_terms; ++t) {
-    const Term& term = pass.terms[t];
-    if (!term.values) return;  // the first pass: no message yet
-    gather<W, N>(term.points, pixel, n, term.values, part);
-    const float scale = (term.matrix ? 1.0f : term.scale) * term.points.after[pixel];
-    for (int b = 0; b < n; ++b) part.v[b] *= scale;
-    if (term.matrix) {
-      subtract_product<W, N>(term.matrix, pass.channels, n, part, scores);
-    } else {
-      for (int b = 0; b < n; ++b) message.v[b] += part.v[b];
+  read_unary<W, N>(pass, start, count, n, scores);
+  if (!pass.terms[0].values) return;  // the first pass: no message yet
+  Row<W, N> mixed[kStrip], *messages = scores;
+  if (pass.compatibility) {
+    messages = mixed;
+    for (int i = 0; i < count; ++i) {
+      for (int b = 0; b < n; ++b) mixed[i].v[b] = typename W::Float{};
     }
   }
-  if (pass.compatibility) {
-    subtract_product<W, N>(pass.compatibility, pass.channels, n, message, scores);
-  } else {
-    for (int b = 0; b < n; ++b) scores.v[b] += message.v[b];
+  for (int t = 0; t < pass.n_terms; ++t) {
+    const Term& term = pass.terms[t];
+    if (term.matrix) {
+      gather<W, N>(term.points, start, count, n, term.values, 1.0f,
+                   [&](int i, const Row<W, N>& row) SEGF_ALWAYS {
+                     subtract_product<W, N>(term.matrix, pass.channels, n, row, scores[i]);
+                   });
+    } else {
+      gather<W, N>(term.points, start, count, n, term.values, term.scale,
+                   [&](int i, const Row<W, N>& row) SEGF_ALWAYS {
+                     for (int b = 0; b < n; ++b) messages[i].v[b] += row.v[b];
+                   });
+    }
+  }
+  if (!pass.compatibility) return;
+  for (int i = 0; i < count; ++i) {
+    subtract_product<W, N>(pass.compatibility, pass.channels, n, mixed[i], scores[i]);
   }
 }
 
@@ -339,12 +424,10 @@ static void update_of(const Pass& pass, int n_vectors) {
   Row<W, N> strip[kStrip];
   for (long start = pass.first; start < pass.last; start += kStrip) {
     const int count = pass.last - start < kStrip ? int(pass.last - start) : kStrip;
-    for (int i = 0; i < count; ++i) scores_of<W, N>(pass, start + i, n_vectors, strip[i]);
+    scores_of<W, N>(pass, start, count, n_vectors, strip);
     for (int i = 0; i < count; ++i) softmax_row<W, N>(n_vectors, strip[i]);
     for (int t = 0; t < pass.n_terms; ++t) {
-      const Points points = pass.terms[t].points;
-      float* sums = pass.terms[t].sums;
-      for (int i = 0; i < count; ++i) scatter<W, N>(points, start + i, n_vectors, strip[i], sums);
+      scatter<W, N>(pass.terms[t].points, start, count, n_vectors, strip, pass.terms[t].sums);
     }
   }
 }
@@ -356,7 +439,7 @@ static void finish_of(const Pass& pass, int n_vectors) {
   Row<W, N> strip[kStrip];
   for (long start = pass.first; start < pass.last; start += kStrip) {
     const int count = pass.last - start < kStrip ? int(pass.last - start) : kStrip;
-    for (int i = 0; i < count; ++i) scores_of<W, N>(pass, start + i, n_vectors, strip[i]);
+    scores_of<W, N>(pass, start, count, n_vectors, strip);
     out.write((const float*)strip, width, start, count);
   }
 }
@@ -379,26 +462,28 @@ static void finish_of(const Pass& pass, int n_vectors) {
     SEGF_PAIRS(call) \
     default: return call(Narrow, 0, blocks); \
   }
+#define SEGF_BY_WIDTH(width, call) \
+  if (width == 1) return call(Single, 1, 1); \
+  SEGF_BY_BLOCKS(width / kBlock, call)
 
-static void splat(const Points& points, long first, long last, int blocks, const float* rows,
-                  float* sums) {
-#define SEGF_CALL(W, N, n) splat_of<W, N>(points, first, last, n, rows, sums)
-  SEGF_BY_BLOCKS(blocks, SEGF_CALL)
+static void splat(const Points& points, const float* before, long first, long last, int width,
+                  const float* rows, float* sums) {
+#define SEGF_CALL(W, N, n) splat_of<W, N>(points, before, first, last, n, rows, sums)
+  SEGF_BY_WIDTH(width, SEGF_CALL)
 #undef SEGF_CALL
 }
 
 static void slice(const Points& points, long first, long last, long n_pixels, int channels,
                   const float* values, float* planar) {
-  const int blocks = blocks_of(channels);
+  const int width = row_width(channels);
 #define SEGF_CALL(W, N, n) slice_of<W, N>(points, first, last, n_pixels, channels, n, values, planar)
-  SEGF_BY_BLOCKS(blocks, SEGF_CALL)
+  SEGF_BY_WIDTH(width, SEGF_CALL)
 #undef SEGF_CALL
 }
 
-static void blur(const uint32_t* lower, const uint32_t* upper, long first, long last, int blocks,
-                 const float* from, float* to) {
-#define SEGF_CALL(W, N, n) blur_of<W, N>(lower, upper, first, last, n, from, to)
-  SEGF_BY_BLOCKS(blocks, SEGF_CALL)
+static void blur(const uint32_t* chains, const uint32_t* end, int width, float* values) {
+#define SEGF_CALL(W, N, n) blur_of<W, N>(chains, end, n, values)
+  SEGF_BY_WIDTH(width, SEGF_CALL)
 #undef SEGF_CALL
 }
 

@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "pool.h"
 
 namespace segf {
+
 namespace {
 
-constexpr int kRemainderBits = 3;  // remainders 0 ... kMaxDims
-constexpr int64_t kExact = 1 << 21; // quotients up to which rounding in float32 is exact
 constexpr long kSmallImage = 4096; // pixels below which threads cost more than they give
 constexpr int kMostParts = 16;     // each holds a copy of the vertices
 
@@ -19,51 +19,53 @@ inline uint64_t hash_of(uint64_t key) {
   return key ^ (key >> 32);
 }
 
-// Numbers of keys. Open addressing, linear probing; keys are never 0.
-class Slots {
+}  // namespace
+
+// Numbers keys in order of appearance, from 1; keys are never 0. Open addressing, linear probing: the
+// table holds numbers alone, so that it fits the second cache.
+class Numbers {
  public:
-  explicit Slots(std::size_t expected) { allocate(expected); }
+  Numbers() { allocate(1 << 14); }
 
-  // The number of `key`, which becomes `fresh` if it was not there.
-  uint32_t find_or_add(uint64_t key, uint32_t fresh) {
-    Slot& slot = slots_[place_of(key)];
-    if (slot.key == 0) slot = {key, fresh};
-    return slot.number;
-  }
+  std::size_t count() const { return keys_.size(); }  // and one, which stands for "none"
+  uint64_t key(std::size_t number) const { return keys_[number]; }
+  uint32_t find(uint64_t key) const { return slots_[place_of(key)]; }  // 0 = none
+  void prefetch(uint64_t key) const { __builtin_prefetch(&slots_[hash_of(key) & mask_]); }
 
-  uint32_t find(uint64_t key) const { return slots_[place_of(key)].number; }  // 0 = none
-
-  bool full(std::size_t count) const { return 2 * count > mask_; }
-
-  void grow(const std::vector<uint64_t>& keys) {
-    allocate(2 * (mask_ + 1));
-    for (std::size_t i = 1; i < keys.size(); ++i) find_or_add(keys[i], uint32_t(i));
+  uint32_t find_or_add(uint64_t key) {
+    uint32_t& slot = slots_[place_of(key)];
+    if (slot) return slot;
+    const uint32_t fresh = slot = uint32_t(keys_.size());
+    keys_.push_back(key);
+    if (4 * keys_.size() > mask_) grow();
+    return fresh;
   }
 
  private:
-  struct Slot {
-    uint64_t key;
-    uint32_t number;
-  };
-
   // Where `key` is, or the empty slot where it belongs.
   std::size_t place_of(uint64_t key) const {
     std::size_t at = hash_of(key) & mask_;
-    while (slots_[at].key != key && slots_[at].key != 0) at = (at + 1) & mask_;
+    while (slots_[at] && keys_[slots_[at]] != key) at = (at + 1) & mask_;
     return at;
   }
 
-  void allocate(std::size_t expected) {
-    std::size_t size = 1024;
-    while (size < 2 * expected) size *= 2;
+  void grow() {
+    allocate(2 * (mask_ + 1));
+    for (std::size_t i = 1; i < keys_.size(); ++i) slots_[place_of(keys_[i])] = uint32_t(i);
+  }
+
+  void allocate(std::size_t size) {
     mask_ = size - 1;
-    slots_ = Array<Slot>(size);
+    slots_ = Array<uint32_t>(size);
     slots_.clear();
   }
 
+  std::vector<uint64_t> keys_{0};
   std::size_t mask_ = 0;
-  Array<Slot> slots_;
+  Array<uint32_t> slots_;
 };
+
+namespace {
 
 // Reads features of kLanes pixels at a time, row after row; those behind the last pixel are zero.
 class Reader {
@@ -117,10 +119,9 @@ int parts_for(long n_pixels) {
   return n_pixels < kSmallImage ? 1 : std::min(Pool::instance().size(), kMostParts);
 }
 
-// The vertices that one part of the image has found, in order of appearance. Number 0 is "none".
+// The vertices that one part of the image has found.
 struct Lattice::Table {
-  std::vector<uint64_t> keys{0};
-  Slots slots{1 << 14};
+  Numbers numbers;
   bool too_far = false;
 
   // Neighbours in the image are often in the same simplex, so that its vertices are remembered.
@@ -134,35 +135,10 @@ struct Lattice::Table {
   Simplex& place(uint64_t key, uint64_t order) {
     return seen[hash_of(key ^ (order << 40)) >> 52];
   }
-
-  // Vertex r of a simplex differs from vertex r - 1 by one step down in the coordinate of one rank.
-  void number_vertices(Simplex& simplex, const Simplices& found, int lane, int dims, int bits) {
-    uint64_t unit_of_rank[kMaxDims + 1];
-    for (int i = 0; i < dims; ++i) {
-      unit_of_rank[found.rank[i][lane]] = uint64_t(1) << (kRemainderBits + i * bits);
-    }
-    unit_of_rank[found.rank[dims][lane]] = 0;  // the last coordinate is implied by the others
-    uint64_t key = simplex.key;
-    for (int r = 0; r <= dims; ++r) {
-      if (r) key += 1 - unit_of_rank[dims + 1 - r];
-      simplex.vertex[r] = number(key);
-    }
-  }
-
-  uint32_t number(uint64_t key) {
-    const uint32_t fresh = uint32_t(keys.size());
-    const uint32_t found = slots.find_or_add(key, fresh);
-    if (found == fresh) {
-      keys.push_back(key);
-      if (slots.full(keys.size())) slots.grow(keys);
-    }
-    return found;
-  }
 };
 
 Lattice::Lattice(const Features& features, const uint8_t* valid, bool symmetric)
     : axes_(features.dims + 1),
-      bits_((64 - kRemainderBits) / features.dims),
       n_(long(features.height) * features.width) {
   vertex_ = Array<uint32_t>(n_ * axes_);
   weight_ = Array<float>(n_ * axes_);
@@ -176,8 +152,8 @@ Lattice::Lattice(const Features& features, const uint8_t* valid, bool symmetric)
     if (table.too_far) throw TooFar();
   }
   join(tables);
-  link(tables[0]);
-  normalise(valid, symmetric);
+  link(tables[0].numbers);
+  normalise(symmetric);
 }
 
 void Lattice::find_simplices(const Features& features, const uint8_t* valid, Table& table,
@@ -202,39 +178,37 @@ void Lattice::leave_out(long pixel) {
 }
 
 void Lattice::enter(const Simplices& found, int lane, long pixel, Table& table) {
-  const int dims = axes_ - 1;
-  const int64_t middle = int64_t(1) << (bits_ - 1), reach = std::min(middle, kExact) - 2;
-  uint64_t key = 0, order = 1;
-  for (int i = 0; i <= dims; ++i) {
-    const int64_t quotient = found.quotient[i][lane];
-    if (quotient < -reach || quotient > reach) {  // ranks mean nothing there
-      table.too_far = true;
-      return leave_out(pixel);
-    }
-    if (i < dims) key |= uint64_t(quotient + middle) << (kRemainderBits + i * bits_);
-    order = order << 3 | uint64_t(found.rank[i][lane]);
+  if (found.too_far[lane]) {
+    table.too_far = true;
+    return leave_out(pixel);
   }
+  const uint64_t key = found.key[0][lane], order = uint32_t(found.order[lane]);
   Table::Simplex& simplex = table.place(key, order);
   if (simplex.key != key || simplex.order != order) {
     simplex.key = key;
     simplex.order = order;
-    table.number_vertices(simplex, found, lane, dims, bits_);
+    for (int r = 0; r < axes_; ++r) table.numbers.prefetch(found.key[r][lane]);
+    for (int r = 0; r < axes_; ++r) {
+      simplex.vertex[r] = table.numbers.find_or_add(found.key[r][lane]);
+    }
   }
-  for (int r = 0; r < axes_; ++r) {
-    vertex_[pixel * axes_ + r] = simplex.vertex[r];
-    weight_[pixel * axes_ + r] = found.weight[r][lane];
+  const int axes = axes_;  // which a store could change, for all that the compiler knows
+  uint32_t* vertex = &vertex_[pixel * axes];
+  float* weight = &weight_[pixel * axes];
+  for (int r = 0; r < axes; ++r) {
+    vertex[r] = simplex.vertex[r];
+    weight[r] = found.weight[r][lane];
   }
 }
 
 // One numbering for the vertices of all parts.
 void Lattice::join(std::vector<Table>& tables) {
-  Table& all = tables[0];
+  Numbers& all = tables[0].numbers;
   std::vector<std::vector<uint32_t>> numbers(tables.size());
   for (std::size_t t = 1; t < tables.size(); ++t) {
-    numbers[t].assign(tables[t].keys.size(), 0);
-    for (std::size_t i = 1; i < tables[t].keys.size(); ++i) {
-      numbers[t][i] = all.number(tables[t].keys[i]);
-    }
+    const Numbers& own = tables[t].numbers;
+    numbers[t].assign(own.count(), 0);
+    for (std::size_t i = 1; i < own.count(); ++i) numbers[t][i] = all.find_or_add(own.key(i));
   }
   const int parts = int(tables.size());
   Pool::instance().run(parts - 1, [&](int before) {
@@ -244,76 +218,91 @@ void Lattice::join(std::vector<Table>& tables) {
       vertex_[i] = numbers[part][vertex_[i]];
     }
   });
-  m_ = long(all.keys.size());
+  m_ = long(all.count());
 }
 
-// Every vertex's two neighbours along every axis. One step down an axis takes its coordinate up by
+// Finds every vertex's neighbours along every axis. One step down an axis takes its coordinate up by
 // dims and all others down by 1; the two directions are inverse, so that one search finds both.
-void Lattice::link(const Table& all) {
-  lower_ = Array<uint32_t>(m_ * axes_);
-  upper_ = Array<uint32_t>(m_ * axes_);
-  upper_.clear();
+void Lattice::link(const Numbers& all) {
+  Array<uint32_t> lower(m_ * axes_), upper(m_ * axes_);
+  upper.clear();
   const int dims = axes_ - 1;
-  uint64_t every = 0;
-  for (int i = 0; i < dims; ++i) every += uint64_t(1) << (kRemainderBits + i * bits_);
+  uint64_t units[kMaxDims + 1], all_units = 0;
+  for (int axis = 0; axis < axes_; ++axis) all_units += units[axis] = unit_of_key(dims, axis);
+  const auto below = [&](long i) {
+    const uint64_t key = all.key(i);
+    const bool wraps = (key & ((1 << kRemainderBits) - 1)) == 0;
+    return wraps ? key - all_units + dims : key - 1;
+  };
   const int parts = parts_for(n_);
   Pool::instance().run(parts, [&](int part) {
+    constexpr long kAhead = 8;
     const Share share(m_ - 1, part, parts);
     for (long i = share.first + 1; i <= share.last; ++i) {
-      const uint64_t key = all.keys[i];
-      const bool wraps = (key & ((1 << kRemainderBits) - 1)) == 0;
-      const uint64_t base = wraps ? key - every + dims : key - 1;
+      const uint64_t soon = below(std::min(i + kAhead, share.last)), base = below(i);
+      for (int axis = 0; axis < axes_; ++axis) all.prefetch(soon + units[axis]);
       for (int axis = 0; axis < axes_; ++axis) {
-        const uint64_t unit = axis < dims ? uint64_t(1) << (kRemainderBits + axis * bits_) : 0;
-        const uint32_t other = all.slots.find(base + unit);
-        lower_[axis * m_ + i] = other;
-        if (other) upper_[axis * m_ + other] = uint32_t(i);
+        const uint32_t other = all.find(base + units[axis]);
+        lower[axis * m_ + i] = other;
+        if (other) upper[axis * m_ + other] = uint32_t(i);
       }
     }
   });
-  for (int axis = 0; axis < axes_; ++axis) lower_[axis * m_] = 0;
-}
-
-void Lattice::normalise(const uint8_t* valid, bool symmetric) {
-  before_ = Array<float>(n_);
-  after_ = Array<float>(n_);
-  const int parts = parts_for(n_);
-  auto for_pixels = [&](auto each) {
-    Pool::instance().run(parts, [&](int part) {
-      const Share share(n_, part, parts);
-      for (long i = share.first; i < share.last; ++i) each(i);
-    });
-  };
-  for_pixels([&](long i) { before_[i] = after_[i] = !valid || valid[i] ? 1.0f : 0.0f; });
-  Array<float> norm(n_);
-  apply(before_.data(), norm.data(), 1, false);
-  for_pixels([&](long i) {
-    if (before_[i] == 0.0f) return;
-    after_[i] = symmetric ? 1.0f / std::sqrt(norm[i]) : 1.0f / norm[i];
-    if (symmetric) before_[i] = after_[i];
+  room_ = 3 * m_ / 2;  // for pairs, each with its end
+  chains_ = Array<uint32_t>(axes_ * room_);
+  length_.resize(axes_);
+  Pool::instance().run(axes_, [&](int axis) {
+    const long at = axis * m_;
+    length_[axis] = chain_up(&lower[at], &upper[at], &chains_[axis * room_]);
   });
 }
 
-Points Lattice::points() const {
-  return {axes_, vertex_.data(), weight_.data(), before_.data(), after_.data()};
+// Vertices without neighbours are left out: no blur changes them. Gives the length.
+long Lattice::chain_up(const uint32_t* lower, const uint32_t* upper, uint32_t* chains) const {
+  uint32_t* end = chains;
+  for (long i = 1; i < m_; ++i) {
+    if (lower[i] || !upper[i]) continue;  // not the first of several
+    for (uint32_t at = uint32_t(i); at; at = upper[at]) *end++ = at;
+    *end++ = 0;
+  }
+  return end - chains;
+}
+
+// By the count behind the kernel, or symmetrically, which is a factor of the weights.
+void Lattice::normalise(bool symmetric) {
+  Array<float> ones(n_), scale(n_);
+  std::fill_n(ones.data(), n_, 1.0f);
+  apply(ones.data(), scale.data(), 1, false);
+  const int parts = parts_for(n_);
+  Pool::instance().run(parts, [&](int part) {
+    const Share share(n_, part, parts);
+    for (long i = share.first; i < share.last; ++i) {
+      const float norm = symmetric ? std::sqrt(scale[i]) : scale[i];
+      scale[i] = norm == 0.0f ? 0.0f : 1.0f / norm;
+      if (!symmetric) continue;
+      for (int r = 0; r < axes_; ++r) weight_[i * axes_ + r] *= scale[i];
+    }
+  });
+  if (!symmetric) scale_ = std::move(scale);
 }
 
 void Lattice::apply(const float* x, float* y, int channels, bool transposed) const {
   constexpr int kChannels = 4 * kBlock;
   const int parts = parts_for(n_);
   Points points = this->points();
-  if (transposed) std::swap(points.before, points.after);
+  const float* before = nullptr;
+  if (transposed) std::swap(before, points.after);
   for (int c = 0; c < channels; c += kChannels) {
-    const int now = std::min(kChannels, channels - c), blocks = blocks_of(now);
-    Exchange exchange(*this, blocks, parts);
+    const int now = std::min(kChannels, channels - c), width = row_width(now);
+    Exchange exchange(*this, width, parts);
     Pool::instance().run(parts, [&](int part) {
       constexpr long kAtOnce = 256;  // pixels
-      Array<float> rows(kAtOnce * blocks * kBlock);
+      Array<float> rows(kAtOnce * width);
       const Share share(n_, part, parts);
       for (long first = share.first; first < share.last; first += kAtOnce) {
         const long last = std::min(first + kAtOnce, share.last);
-        kernels().to_rows(x + c * n_, n_, first, last, now, 0.0f, rows.data());
-        kernels().splat(points, first, last, blocks, rows.data(), exchange.sums(part));
+        kernels().to_rows(x + c * n_, n_, first, last, now, width, rows.data());
+        kernels().splat(points, before, first, last, width, rows.data(), exchange.sums(part));
       }
     });
     exchange.blur(transposed);
@@ -324,44 +313,44 @@ void Lattice::apply(const float* x, float* y, int channels, bool transposed) con
   }
 }
 
-Exchange::Exchange(const Lattice& lattice, int blocks, int parts)
-    : lattice_(lattice), blocks_(blocks) {
-  const std::size_t size = std::size_t(lattice.m_) * blocks * kBlock;
-  for (int part = 0; part < parts; ++part) {
-    sums_.emplace_back(size);
-    sums_.back().clear();
-  }
-  first_ = Array<float>(size);
-  second_ = Array<float>(size);
+void Lattice::blur(int axis, int width, float* values) const {
+  const uint32_t* chains = &chains_[axis * room_];
+  const int parts = parts_for(n_);
+  // A share begins behind the end of a chain.
+  const auto begin = [&](int part) {
+    long at = Share(length_[axis], part, parts).first;
+    while (at > 0 && at < length_[axis] && chains[at - 1]) ++at;
+    return chains + at;
+  };
+  Pool::instance().run(parts, [&](int part) {
+    kernels().blur(begin(part), begin(part + 1), width, values);
+  });
+}
+
+Exchange::Exchange(const Lattice& lattice, int width, int parts)
+    : lattice_(lattice), width_(width) {
+  const std::size_t size = std::size_t(lattice.m_) * width;
+  for (int part = 0; part < parts; ++part) sums_.emplace_back(size);
+  blurred_ = Array<float>(size);
+  Pool::instance().run(parts, [&](int part) { sums_[part].clear(); });
 }
 
 void Exchange::blur(bool reverse) {
   const int parts = int(sums_.size()), axes = lattice_.axes_;
-  const long m = lattice_.m_, width = long(blocks_) * kBlock;
-  Pool& pool = Pool::instance();
-  pool.run(parts, [&](int part) {
-    const Share share(m * width, part, parts);
-    float* total = first_.data();
-    std::copy(sums_[0].data() + share.first, sums_[0].data() + share.last, total + share.first);
+  Pool::instance().run(parts, [&](int part) {
+    const Share share(lattice_.m_ * width_, part, parts);
+    float* total = sums_[0].data();
     for (int k = 1; k < parts; ++k) {
-      const float* more = sums_[k].data();
+      float* more = sums_[k].data();
       for (long i = share.first; i < share.last; ++i) total[i] += more[i];
+      std::fill(more + share.first, more + share.last, 0.0f);
     }
-    for (int k = 0; k < parts; ++k) {
-      std::fill(sums_[k].data() + share.first, sums_[k].data() + share.last, 0.0f);
-    }
+    std::fill(&blurred_[share.first], &blurred_[share.last], 0.0f);
   });
-  float *from = first_.data(), *to = second_.data();
+  std::swap(sums_[0], blurred_);
   for (int step = 0; step < axes; ++step) {
-    const long axis = reverse ? axes - 1 - step : step;
-    pool.run(parts, [&](int part) {
-      const Share share(m, part, parts);
-      kernels().blur(&lattice_.lower_[axis * m], &lattice_.upper_[axis * m], share.first,
-                     share.last, blocks_, from, to);
-    });
-    std::swap(from, to);
+    lattice_.blur(reverse ? axes - 1 - step : step, width_, blurred_.data());
   }
-  from_ = from;
 }
 
 }  // namespace segf

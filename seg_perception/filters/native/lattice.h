@@ -11,6 +11,8 @@ namespace segf {
 // The features reach further than the lattice can count.
 struct TooFar {};
 
+class Numbers;
+
 // Where the features of pixels come from: planes, or an image (null: positions only).
 struct Features {
   int height, width;
@@ -28,7 +30,7 @@ class Lattice {
 
   long n_pixels() const { return n_; }
   long n_vertices() const { return m_; }  // vertex 0 stands for "none" and stays 0
-  Points points() const;
+  Points points() const { return {axes_, vertex_.data(), weight_.data(), scale_.data()}; }
 
   // y = D K E x (or its transpose E K^T D) of planes [channels][N].
   void apply(const float* x, float* y, int channels, bool transposed) const;
@@ -42,34 +44,35 @@ class Lattice {
   void enter(const Simplices& found, int lane, long pixel, Table& table);
   void leave_out(long pixel);
   void join(std::vector<Table>& tables);
-  void link(const Table& all);
-  void normalise(const uint8_t* valid, bool symmetric);
+  void link(const Numbers& all);
+  long chain_up(const uint32_t* lower, const uint32_t* upper, uint32_t* chains) const;
+  void normalise(bool symmetric);
+  void blur(int axis, int width, float* values) const;
 
   int axes_ = 0;
-  int bits_ = 0;  // of a coordinate in a packed key
-  long n_ = 0, m_ = 1;
-  Array<uint32_t> vertex_;        // [N][axes]
-  Array<float> weight_;           // [N][axes]
-  Array<float> before_, after_;   // [N]
-  Array<uint32_t> lower_, upper_; // [axes][M]
+  long n_ = 0, m_ = 1, room_ = 0;
+  Array<uint32_t> vertex_;   // [N][axes]
+  Array<float> weight_;      // [N][axes], 0 where a pixel is not in the lattice
+  Array<float> scale_;       // [N], behind the kernel; none if symmetric
+  Array<uint32_t> chains_;   // [axes][room]: neighbours along an axis, each chain ended by a 0
+  std::vector<long> length_; // [axes], of that used
 };
 
 // Room for the values of one lattice's vertices: every part of a pixel pass sums into its own, `blur`
 // adds them up, blurs, and leaves them empty.
 class Exchange {
  public:
-  Exchange(const Lattice& lattice, int blocks, int parts);
+  Exchange(const Lattice& lattice, int width, int parts);
 
   float* sums(int part) { return sums_[part].data(); }
-  const float* blurred() const { return from_; }
+  const float* blurred() const { return blurred_.data(); }
   void blur(bool reverse);
 
  private:
   const Lattice& lattice_;
-  const int blocks_;
+  const int width_;
   std::vector<Array<float>> sums_;
-  Array<float> first_, second_;
-  float* from_ = nullptr;
+  Array<float> blurred_;
 };
 
 // In how many parts a pixel pass is cut.

@@ -25,12 +25,12 @@ class MeanField {
   MeanField(const float* unary, long n_pixels, int channels, const Kernel* terms, int n_terms,
             const float* compatibility)
       : n_(n_pixels), channels_(channels), blocks_(blocks_of(channels)), parts_(parts_for(n_)),
-        rows_(std::size_t(n_) * blocks_ * kBlock) {
+        rows_(std::size_t(n_) * channels + blocks_ * kBlock) {
     std::atomic<bool> finite{true};
     Pool::instance().run(parts_, [&](int part) {
       const Share share(n_, part, parts_);
-      float* rows = rows_.data() + share.first * blocks_ * kBlock;
-      if (!kernels().to_rows(unary, n_, share.first, share.last, channels_, kNever, rows)) {
+      float* rows = rows_.data() + share.first * channels_;
+      if (!kernels().to_rows(unary, n_, share.first, share.last, channels_, channels_, rows)) {
         finite = false;
       }
     });
@@ -41,7 +41,7 @@ class MeanField {
       if (terms[t].matrix) matrices_[t] = transposed_rows(terms[t].matrix, channels);
       terms_.push_back({terms[t].lattice->points(), terms[t].weight, matrices_[t].data(), nullptr,
                         nullptr});
-      exchanges_.emplace_back(new Exchange(*terms[t].lattice, blocks_, parts_));
+      exchanges_.emplace_back(new Exchange(*terms[t].lattice, blocks_ * kBlock, parts_));
     }
   }
 
