@@ -127,6 +127,27 @@ def test_every_instruction_set_gives_the_same(instructions: str) -> None:
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@compiled
+@pytest.mark.parametrize("channels", [1, 11, 35])
+def test_threads_share_the_vertices(channels: int) -> None:
+    noisy = np.random.default_rng(0).integers(0, 40, (90, 80, 3), np.uint8)
+    x = scores_of(channels, 90, 80)
+    before = native.num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 5):
+            native.set_num_threads(threads)
+            lattice = PermutohedralLattice.bilateral(noisy, 160.0, 3.0)
+            results.append((lattice.n_vertices, lattice.apply(x), lattice.transpose(x)))
+    finally:
+        native.set_num_threads(before)
+    (vertices, forth, back), *others = results
+    for other in others:
+        assert other[0] == vertices
+        np.testing.assert_allclose(other[1], forth, atol=1e-5)
+        np.testing.assert_allclose(other[2], back, atol=1e-5)
+
+
 def test_counts_vertices(path: str) -> None:
     assert PermutohedralLattice.spatial(1, 1, 3.0).n_vertices == 3
     assert PermutohedralLattice.bilateral(picture(), 10.0, 13.0).n_vertices > 100

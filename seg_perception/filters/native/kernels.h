@@ -39,7 +39,7 @@ struct Points {
   int corners;             // dims + 1
   const uint32_t* vertex;  // [N][corners]
   const float* weight;     // [N][corners]
-  const float* after;      // [N], factor after it; null = 1
+  const float* after;      // [N], factor after the kernel; null = 1
 };
 
 // A term of the mean field: the lattice, where its messages are read and where the next are summed.

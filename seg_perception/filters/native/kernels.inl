@@ -98,7 +98,8 @@ SEGF_INLINE void name_vertices(const LanesInt* quotient, const LanesInt* rank, S
     too_far |= (quotient[i] < -kReach) | (quotient[i] > kReach);
     order = order << 3 | rank[i];
     if (i < D) {
-      key |= (__builtin_convertvector(quotient[i], LanesLong) + kMiddle) << (kRemainderBits + i * kBits);
+      const LanesLong coordinate = __builtin_convertvector(quotient[i], LanesLong) + kMiddle;
+      key |= coordinate << (kRemainderBits + i * kBits);
     }
   }
   __builtin_memcpy(out->order, &order, sizeof order);
@@ -310,8 +311,8 @@ static void slice_of(const Points& points, long first, long last, long n_pixels,
   }
 }
 
-// Every vertex's sum with half of its two neighbours. Only the values before are needed to go on, so
-// that a chain is blurred where it stands. Vertex 0, which ends it, holds zeros.
+// Adds half of both neighbours to every vertex of the chains, in place: of a vertex that is done, its
+// old values are still at hand. Vertex 0, which ends a chain, holds zeros.
 template <typename W, int N>
 static void blur_of(const uint32_t* chains, const uint32_t* end, int n_vectors, float* values) {
   typedef typename W::Float F;
@@ -462,6 +463,7 @@ static void finish_of(const Pass& pass, int n_vectors) {
     SEGF_PAIRS(call) \
     default: return call(Narrow, 0, blocks); \
   }
+// The same for rows that may be of a single channel.
 #define SEGF_BY_WIDTH(width, call) \
   if (width == 1) return call(Single, 1, 1); \
   SEGF_BY_BLOCKS(width / kBlock, call)

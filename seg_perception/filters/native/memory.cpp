@@ -1,7 +1,5 @@
 #include "memory.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -10,7 +8,6 @@ namespace segf {
 namespace {
 
 constexpr std::size_t kAlign = 64;
-constexpr std::size_t kHuge = 2 << 20;
 constexpr std::size_t kKept = 24;       // blocks kept at most
 constexpr std::size_t kSmall = 1 << 16; // below, malloc reuses memory well enough by itself
 
@@ -46,11 +43,9 @@ Header* reuse(std::size_t bytes) {
 void* take_block(std::size_t bytes) {
   Header* header = bytes >= kSmall ? reuse(bytes) : nullptr;
   if (!header) {
-    const std::size_t align = bytes >= kHuge/4 ? kHuge : kAlign;
-    const std::size_t whole = (bytes + kAlign + align - 1) / align * align;
-    header = static_cast<Header*>(std::aligned_alloc(align, whole));
+    const std::size_t whole = (bytes + 2 * kAlign - 1) / kAlign * kAlign + kAlign;
+    header = static_cast<Header*>(std::aligned_alloc(kAlign, whole));
     if (!header) throw std::bad_alloc();
-    if (bytes >= kHuge/4) madvise(header, whole, MADV_HUGEPAGE);
     header->bytes = bytes;
   }
   return reinterpret_cast<char*>(header) + kAlign;
