@@ -1,14 +1,15 @@
 """The combined chain against every single refiner behind the same frozen network, at equal cost.
 
 A network is run once on every training frame (augmented, its dropout on); every row then learns
-from these outputs for the same number of optimiser steps, which the combined chain's stages share.
-Rates and losses are those of the recipe `combined`. A network left out a drive is scored on that
-drive's training frames, the other one on val:
+from these outputs, each single refiner with as many optimiser steps as make it cost about what the
+combined chain costs. A network left out a drive is scored on that drive's training frames, the
+other one on val:
 
     python bench/combined.py --root DIR --json FILE val=MAIN.pt 0001TP=WITHOUT_IT.pt ...
 
-Rows that FILE holds already are not trained again. The combined chains' weights are left beside it,
-FILE_SPLIT.pt, for `python -m training.export combined --checkpoint`.
+of `camvid_code`; with ``--small``, of FCN-8s at half the size (RUNS/crf_as_rnn-*/unary/best.pt, as
+bench/papers.py leaves them), scored at that size. Rows that FILE holds already are not trained
+again. The combined chains' weights are left beside it, FILE_SPLIT.pt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,25 @@ import numpy as np
 import torch
 from code_ablation import remember
 from denoiser import whole
+from papers import CONTEXT, FCN8S, FIELD
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
-from seg_perception.datasets import Sample, open_dataset
+from seg_perception.datasets import open_dataset
 from seg_perception.datasets.partial_truth import partial_truth
 from seg_perception.evaluation.scores import ConfusionMatrix
-from training.datasets import Batch, Loader
+from training.datasets import Augmentation, Batch, Loader
 from training.datasets.evidence import collate
-from training.datasets.frames import open_without, spread
+from training.datasets.frames import open_without
 from training.losses import class_weights
 from training.model import Segmenter
-from training.networks import UnaryOutput
+from training.networks import NetworkConfig, UnaryOutput
 from training.objectives import OBJECTIVES, Task
 from training.objectives.base import enable_dropout, labels_of
-from training.recipe import Stage
+from training.recipe import Stage, load_recipe, override
 from training.recipes.combined import FRAME, RECIPE
 from training.refiners import (
     EvidenceBatch,
@@ -55,21 +57,37 @@ from training.refiners import (
 from training.train import WeightAverage, schedule
 
 CLASSES = len(CAMVID_CLASSES)
-FIELD = MeanFieldConfig(
-    sxy=40.0, srgb=10.0, bilateral_weight=1.0, spatial_weight=0.5, iterations=5, stride=4
-)
 EVIDENCE = "points:0.01"
 COMBINED = "combined"
-STAGES = ("context_crf", "guess", "denoiser", "guided_crf")
-"""Of the recipe, those that begin with a trained network and code."""
+STEPS = 400
+"""Of a single refiner; a second row of it costs about what the combined chain costs."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A chain and the stages that train it."""
+    """A chain, and the stages that train it, each with its number of steps."""
 
     refiners: tuple[RefinerConfig, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[tuple[Stage, int], ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What stands frozen before the chains, and the chains.
+
+    Attributes:
+        unary: the network.
+        shrink: images are seen, and scored, at 1/shrink of their size.
+        frame: how training frames are augmented.
+        copies: of each training frame, augmented in different ways.
+        rows: by name.
+    """
+
+    unary: NetworkConfig
+    shrink: int
+    frame: Augmentation
+    copies: int
+    rows: Mapping[str, Row]
 
 
 @dataclass(frozen=True)
@@ -81,45 +99,82 @@ class Seen:
     labels: Tensor
 
 
-def rows() -> dict[str, Row]:
-    """Every single refiner, and all of the recipe's."""
-    guide = RECIPE.stage("guided_crf")
-    dense = replace(guide, options={**guide.options, "learn": ["mean_field"], "until": ""})
-    denoise = RECIPE.stage("denoiser")
-    nothing = replace(denoise, options={**denoise.options, "noise": 0.5})
+def refined(name: str, rate: float, stride: int) -> Stage:
+    """The recipe's stage of the guidance CRF, for any refiner."""
+    options = {"learn": [name], "until": name, "stride": stride, "dropout": True}
+    return replace(RECIPE.stage("guided_crf"), name=name, learning_rate=rate, options=options)
+
+
+def rows(
+    parts: Mapping[str, tuple[RefinerConfig, Stage]],
+    longer: Mapping[str, int],
+    chain: Mapping[str, int],
+    code: Sequence[RefinerConfig] = (),
+) -> dict[str, Row]:
+    """Every single refiner, twice, and the chain of them.
+
+    Args:
+        parts: refiners and the stages in which they learn, by name.
+        longer: steps at which a single one costs what the chain costs.
+        chain: steps of the chain's parts, in its order.
+        code: what stands behind the context in the chain and does nothing without evidence.
+    """
+    found = {name: Row((config,), ((stage, STEPS),)) for name, (config, stage) in parts.items()}
+    for name, steps in longer.items():
+        config, stage = parts[name]
+        found[f"{name}, {steps} steps"] = Row((config,), ((stage, steps),))
+    refiners = [parts[name][0] for name in chain]
+    stages = tuple((parts[name][1], steps) for name, steps in chain.items())
+    return found | {COMBINED: Row((*code, *refiners), stages)}
+
+
+def default() -> Bench:
+    """The default network and its code."""
     context, denoiser = (RECIPE.refiner(name) for name in ("context_crf", "denoiser"))
-    return {
-        "guided_crf": Row((GuidedCrfConfig(),), (guide,)),
-        "guided_crf, gated": Row((GuidedCrfConfig(gated=True),), (guide,)),
-        "context_crf": Row((context,), (RECIPE.stage("context_crf"),)),
-        "denoiser": Row((denoiser,), (denoise,)),
-        "denoiser, from nothing": Row((replace(denoiser, residual=False),), (nothing,)),
-        COMBINED: Row(RECIPE.refiners, tuple(RECIPE.stage(name) for name in STAGES)),
-        "mean_field": Row((FIELD,), (dense,)),
+    dense = MeanFieldConfig(
+        sxy=40.0, srgb=10.0, bilateral_weight=1.0, spatial_weight=0.5, iterations=5, stride=4
+    )
+    parts = {
+        "context_crf": (context, RECIPE.stage("context_crf")),
+        "denoiser": (denoiser, RECIPE.stage("denoiser")),
+        "mean_field": (dense, refined("mean_field", 5e-3, 4)),
+        "guided_crf": (GuidedCrfConfig(), RECIPE.stage("guided_crf")),
     }
+    longer = {"denoiser": 480, "guided_crf": 800}
+    chain = {"denoiser": 200, "guided_crf": 200}
+    return Bench(RECIPE.unary, 1, FRAME, 1, rows(parts, longer, chain, (RECIPE.refiner("code"),)))
 
 
-def ablation() -> dict[str, tuple[str, ...]]:
-    """Parts of the trained combined chain, one more in each row."""
-    return {
-        "+ guided": ("guided_crf",),
-        "+ code prior": ("code", "guided_crf"),
-        "+ denoiser": ("code", "denoiser", "guided_crf"),
-        "+ context": ("context_crf", "code", "denoiser", "guided_crf"),
+def small() -> Bench:
+    """FCN-8s as bench/papers.py trains it; the reach of all kernels is halved with the images."""
+    recipe = override(load_recipe("crf_as_rnn"), (*FCN8S, *FIELD))
+    context = override(RECIPE, CONTEXT).refiner("context_crf")
+    parts = {
+        "context_crf": (context, refined("context_crf", 1e-3, 2)),
+        "denoiser": (RECIPE.refiner("denoiser"), RECIPE.stage("denoiser")),
+        "mean_field": (recipe.refiner("mean_field"), refined("mean_field", 1e-2, 2)),
+        "guided_crf": (GuidedCrfConfig(stride=2), refined("guided_crf", 5e-3, 2)),
     }
+    longer = {"context_crf": 1600, "denoiser": 1600, "guided_crf": 1000}
+    chain = {"context_crf": 400, "denoiser": 400, "mean_field": 150, "guided_crf": 100}
+    frame = replace(FRAME, crop=(176, 240), scale=(0.8, 1.4))
+    return Bench(recipe.unary, 2, frame, 2, rows(parts, longer, chain))
 
 
-def build(refiners: Sequence[RefinerConfig], state: dict[str, Tensor]) -> Segmenter:
+def build(
+    unary: NetworkConfig, refiners: Sequence[RefinerConfig], state: dict[str, Tensor]
+) -> Segmenter:
     """A chain with the weights that a checkpoint has for it, those that are new at their start."""
     torch.manual_seed(0)
-    model = Segmenter(CLASSES, RECIPE.unary, refiners)
+    model = Segmenter(CLASSES, unary, refiners)
     own = model.state_dict()
     model.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
     return model.eval()
 
 
-def see(model: Segmenter, batches: Sequence[Batch]) -> list[Seen]:
+def see(model: Segmenter, frames: Iterable[Batch]) -> list[Seen]:
     """Run the network once on every image."""
+    batches = list(frames)
     outputs = remember(model, batches)
     images = (batch.image.to(torch.uint8) for batch in batches)
     return [
@@ -143,8 +198,8 @@ def joined(seen: Sequence[Seen], mirrored: bool = False) -> tuple[Scene, Tensor]
     return Scene(maps([one.image for one in seen]), unary), maps([x.labels for x in seen]).long()
 
 
-def fit(model: Segmenter, stage: Stage, seen: Sequence[Seen], steps: int) -> None:
-    """One stage of the recipe on remembered outputs."""
+def fit(model: Segmenter, stage: Stage, seen: Sequence[Seen], steps: int, seed: int) -> None:
+    """One stage on remembered outputs."""
     labels = [one.labels[0].numpy().astype(np.uint8) for one in seen]
     task = Task(CAMVID_CLASSES, CAMVID_GROUPS, class_weights(labels, CLASSES, stage.class_exponent))
     goal: Any = OBJECTIVES[stage.objective](model, task, **stage.options)
@@ -153,8 +208,8 @@ def fit(model: Segmenter, stage: Stage, seen: Sequence[Seen], steps: int) -> Non
     optimiser = torch.optim.AdamW(learning, stage.learning_rate, weight_decay=stage.weight_decay)
     average = WeightAverage(model, stage.average)
     for step in tqdm(range(steps), stage.name, mininterval=20):
-        rng = np.random.default_rng([0, step])
-        torch.manual_seed(step)
+        rng = np.random.default_rng([seed, step])
+        torch.manual_seed(1000 * seed + step)
         chosen = [seen[i] for i in rng.choice(len(seen), stage.batch_size, replace=False)]
         loss = goal.loss_of(*joined(chosen, rng.random() < 0.5))
         for group in optimiser.param_groups:
@@ -202,73 +257,78 @@ def points(seen: Sequence[Seen]) -> list[EvidenceBatch]:
 
 
 class Split:
-    """One frozen network, what it saw, and the figures so far.
+    """One frozen network, what it saw, and how chains behind it score.
 
     Args:
+        bench: the network and the chains.
         name: a drive that the network was trained without, or "val".
-        checkpoint: of the network and its code.
+        checkpoint: of the network, and of its code if it has one.
         root: folder of CamVid.
-        frames: at most so many frames are learned from, evenly spread.
-        every: only every Nth frame is scored.
     """
 
-    def __init__(self, name: str, checkpoint: Path, root: Path, frames: int, every: int) -> None:
+    def __init__(self, bench: Bench, name: str, checkpoint: Path, root: Path) -> None:
+        self.bench = bench
         self.state = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
-        network = build((), self.state)
-        if name == "val":
-            train, scored = (open_dataset("camvid", root, split) for split in ("train", "val"))
-        else:
-            train, _ = open_without("camvid", root, "train", [name])
-            scored = open_dataset("camvid", root, "train", drives=[name])
-        shown = [scored[i] for i in range(0, len(scored), every)]
-        self.scored = see(network, [whole(sample) for sample in shown])
+        network = self._build(())
+        drives = open_dataset("camvid", root, "train").drives
+        others = [drive for drive in drives if drive != name] if name in drives else drives
+        train, _ = open_without("camvid", root, "train", set(drives) - set(others), bench.shrink)
+        scored, _ = (
+            open_without("camvid", root, "train", others, bench.shrink)
+            if name in drives
+            else open_without("camvid", root, name, (), bench.shrink)
+        )
+        self.scored = see(network, [whole(scored[i]) for i in range(len(scored))])
         enable_dropout(network.unary)
-        samples: list[Sample] = [train[i] for i in spread(range(len(train)), frames)]
-        self.train = see(network, list(Loader(samples, FRAME, 1, seed=0).epoch(0)))
+        loader = Loader([train[i] for i in range(len(train))], bench.frame, 1, seed=0)
+        self.train = [x for copy in range(bench.copies) for x in see(network, loader.epoch(copy))]
 
-    def row(self, row: Row, steps: int) -> tuple[Segmenter, dict[str, float]]:
-        """Train a chain, `steps` in all, and score it."""
-        model = build(row.refiners, self.state)
+    def untrained(self) -> dict[str, float]:
+        """The network alone."""
+        return {"miou": miou(self._build(()), self.scored)}
+
+    def row(self, row: Row, seed: int) -> tuple[Segmenter, dict[str, float]]:
+        """Train a chain and score it."""
+        model = self._build(row.refiners)
         began = time.process_time()
-        for stage in row.stages:
-            fit(model, stage, self.train, steps // len(row.stages))
+        for stage, steps in row.stages:
+            fit(model, stage, self.train, steps, seed)
         spent = time.process_time() - began
-        return model, {"miou": miou(model, self.scored), "steps": steps, "cpu_s": spent}
+        return model, {"miou": miou(model, self.scored), "cpu_s": spent}
 
-    def parts(self, model: Segmenter) -> dict[str, dict[str, float]]:
-        """The combined chain part by part, and with evidence beside the code alone with it."""
-        state, found = model.state_dict(), {}
-        for name, kept in ablation().items():
-            chain = [config for config in RECIPE.refiners if refiner_name(config) in kept]
-            found[name] = {"miou": miou(build(chain, state), self.scored)}
-        evidence = points(self.scored)
-        found["+ evidence"] = {"miou": miou(model, self.scored, evidence)}
-        plain = replace(RECIPE.refiner("code"), guessed=False)
-        alone = build((plain,), self.state)
-        return found | {"code alone, evidence": {"miou": miou(alone, self.scored, evidence)}}
+    def parts(self, state: dict[str, Tensor]) -> dict[str, dict[str, float]]:
+        """The trained combined chain part by part; with evidence beside the code alone with it."""
+        chain = self.bench.rows[COMBINED].refiners
+        found = {}
+        for count, config in enumerate(chain[:-1], 1):
+            model = self._build(chain[:count], state)
+            found[f"its parts to {refiner_name(config)}"] = {"miou": miou(model, self.scored)}
+        codes = [config for config in chain if refiner_name(config) == "code"]
+        if codes:
+            evidence = points(self.scored)
+            for name, kept in {"code alone": codes, COMBINED: chain}.items():
+                model = self._build(kept, state)
+                found[f"{name}, {EVIDENCE}"] = {"miou": miou(model, self.scored, evidence)}
+        return found
+
+    def _build(
+        self, refiners: Sequence[RefinerConfig], state: dict[str, Tensor] | None = None
+    ) -> Segmenter:
+        return build(self.bench.unary, refiners, state or self.state)
 
 
 def measure(
-    split: Split,
-    figures: dict[str, Any],
-    wanted: Sequence[str],
-    steps: int,
-    keep: Path,
-    store: Callable[[], None],
+    split: Split, figures: dict[str, Any], seed: int, keep: Path, store: Callable[[], None]
 ) -> None:
     """Fill in the rows of one split that are missing; the combined chain's weights go to `keep`."""
-    if "unary" not in figures:
-        figures["unary"] = {"miou": miou(build((), split.state), split.scored)}
-    for name in wanted:
+    figures["unary"] = split.untrained()
+    for name, row in split.bench.rows.items():
         if name not in figures:
-            model, figures[name] = split.row(rows()[name], steps)
+            model, figures[name] = split.row(row, seed)
             if name == COMBINED:
                 torch.save({"model": model.state_dict()}, keep)
+                figures |= split.parts(model.state_dict())
             store()
-    if keep.exists() and not set(ablation()) < set(figures):
-        state = torch.load(keep, map_location="cpu", weights_only=True)["model"]
-        figures |= split.parts(build(RECIPE.refiners, state))
-        store()
 
 
 def table(record: dict[str, dict[str, Any]]) -> Table:
@@ -287,16 +347,17 @@ def table(record: dict[str, dict[str, Any]]) -> Table:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("networks", nargs="+", metavar="SPLIT=CHECKPOINT")
     parser.add_argument("--root", type=Path, required=True, help="folder of CamVid")
     parser.add_argument("--json", type=Path, required=True, help="figures, read and written")
-    parser.add_argument("--steps", type=int, default=400, help="of training, each row")
-    parser.add_argument("--frames", type=int, default=1000, help="learned from, at most")
-    parser.add_argument("--every", type=int, default=1, help="score every Nth frame only")
-    parser.add_argument("--rows", nargs="+", choices=rows(), default=list(rows()))
+    parser.add_argument("--small", action="store_true", help="FCN-8s at half the size")
+    parser.add_argument("--seed", type=int, default=0, help="of the chains' training")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    bench = small() if options.small else default()
     record = json.loads(options.json.read_text()) if options.json.exists() else {}
 
     def store() -> None:
@@ -304,10 +365,10 @@ def main() -> None:
 
     for name, checkpoint in (pair.split("=", 1) for pair in options.networks):
         figures = record.setdefault(name, {})
-        if not {*options.rows, *ablation()} < set(figures):
-            split = Split(name, Path(checkpoint), options.root, options.frames, options.every)
+        if not set(bench.rows) < set(figures):
+            split = Split(bench, name, Path(checkpoint), options.root)
             keep = options.json.with_name(f"{options.json.stem}_{name}.pt")
-            measure(split, figures, options.rows, options.steps, keep, store)
+            measure(split, figures, options.seed, keep, store)
     Console(width=120).print(table(record))
 
 
