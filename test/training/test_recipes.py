@@ -30,8 +30,7 @@ def shrunk(recipe: Recipe) -> Recipe:
     """The same stages behind the smallest network of its kind, an epoch each."""
 
     def small(config: Any) -> Any:
-        tiny = TINY_REFINERS.get(refiner_name(config), config)
-        return replace(tiny, guessed=config.guessed) if tiny is TINY_CODE else tiny
+        return TINY_REFINERS.get(refiner_name(config), config)
 
     stages = (
         replace(s, epochs=1, batch_size=2, evaluate_every=1, street=False, augmentation=TINY_CROP)
