@@ -108,24 +108,26 @@ def refined(name: str, rate: float, stride: int) -> Stage:
 def rows(
     parts: Mapping[str, tuple[RefinerConfig, Stage]],
     longer: Mapping[str, int],
-    chain: Mapping[str, int],
+    chains: Mapping[str, Mapping[str, int]],
     code: Sequence[RefinerConfig] = (),
 ) -> dict[str, Row]:
-    """Every single refiner, twice, and the chain of them.
+    """Every single refiner, twice, and chains of them.
 
     Args:
         parts: refiners and the stages in which they learn, by name.
-        longer: steps at which a single one costs what the chain costs.
-        chain: steps of the chain's parts, in its order.
-        code: what stands behind the context in the chain and does nothing without evidence.
+        longer: steps at which a single one costs what the combined chain costs.
+        chains: steps of a chain's parts, in its order, by the chain's name.
+        code: stands first in each chain and does nothing without evidence.
     """
     found = {name: Row((config,), ((stage, STEPS),)) for name, (config, stage) in parts.items()}
     for name, steps in longer.items():
         config, stage = parts[name]
         found[f"{name}, {steps} steps"] = Row((config,), ((stage, steps),))
-    refiners = [parts[name][0] for name in chain]
-    stages = tuple((parts[name][1], steps) for name, steps in chain.items())
-    return found | {COMBINED: Row((*code, *refiners), stages)}
+    for chain, shares in chains.items():
+        refiners = [parts[name][0] for name in shares]
+        stages = tuple((parts[name][1], steps) for name, steps in shares.items())
+        found[chain] = Row((*code, *refiners), stages)
+    return found
 
 
 def default() -> Bench:
@@ -141,8 +143,8 @@ def default() -> Bench:
         "guided_crf": (GuidedCrfConfig(), RECIPE.stage("guided_crf")),
     }
     longer = {"denoiser": 480, "guided_crf": 800}
-    chain = {"denoiser": 200, "guided_crf": 200}
-    return Bench(RECIPE.unary, 1, FRAME, 1, rows(parts, longer, chain, (RECIPE.refiner("code"),)))
+    chains = {COMBINED: {"denoiser": 200, "guided_crf": 200}}
+    return Bench(RECIPE.unary, 1, FRAME, 1, rows(parts, longer, chains, (RECIPE.refiner("code"),)))
 
 
 def small() -> Bench:
@@ -156,9 +158,18 @@ def small() -> Bench:
         "guided_crf": (GuidedCrfConfig(stride=2), refined("guided_crf", 5e-3, 2)),
     }
     longer = {"context_crf": 1600, "denoiser": 1600, "guided_crf": 1000}
-    chain = {"context_crf": 400, "denoiser": 400, "mean_field": 150, "guided_crf": 100}
+    chains = {
+        "both CRFs": {"mean_field": 300, "guided_crf": 100},
+        "with denoiser": {
+            "context_crf": 400,
+            "denoiser": 400,
+            "mean_field": 150,
+            "guided_crf": 100,
+        },
+        COMBINED: {"context_crf": 400, "mean_field": 280, "guided_crf": 100},
+    }
     frame = replace(FRAME, crop=(176, 240), scale=(0.8, 1.4))
-    return Bench(recipe.unary, 2, frame, 2, rows(parts, longer, chain))
+    return Bench(recipe.unary, 2, frame, 2, rows(parts, longer, chains))
 
 
 def build(
@@ -318,13 +329,18 @@ class Split:
 
 
 def measure(
-    split: Split, figures: dict[str, Any], seed: int, keep: Path, store: Callable[[], None]
+    split: Split,
+    figures: dict[str, Any],
+    wanted: Iterable[str],
+    seed: int,
+    keep: Path,
+    store: Callable[[], None],
 ) -> None:
     """Fill in the rows of one split that are missing; the combined chain's weights go to `keep`."""
     figures["unary"] = split.untrained()
-    for name, row in split.bench.rows.items():
+    for name in wanted:
         if name not in figures:
-            model, figures[name] = split.row(row, seed)
+            model, figures[name] = split.row(split.bench.rows[name], seed)
             if name == COMBINED:
                 torch.save({"model": model.state_dict()}, keep)
                 figures |= split.parts(model.state_dict())
@@ -355,9 +371,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="figures, read and written")
     parser.add_argument("--small", action="store_true", help="FCN-8s at half the size")
     parser.add_argument("--seed", type=int, default=0, help="of the chains' training")
+    parser.add_argument("--rows", nargs="+", help="only these")
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = small() if options.small else default()
+    wanted = options.rows or list(bench.rows)
     record = json.loads(options.json.read_text()) if options.json.exists() else {}
 
     def store() -> None:
@@ -365,10 +383,10 @@ def main() -> None:
 
     for name, checkpoint in (pair.split("=", 1) for pair in options.networks):
         figures = record.setdefault(name, {})
-        if not set(bench.rows) < set(figures):
+        if not set(wanted) < set(figures):
             split = Split(bench, name, Path(checkpoint), options.root)
             keep = options.json.with_name(f"{options.json.stem}_{name}.pt")
-            measure(split, figures, options.seed, keep, store)
+            measure(split, figures, wanted, options.seed, keep, store)
     Console(width=120).print(table(record))
 
 
