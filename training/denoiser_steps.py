@@ -94,7 +94,13 @@ def choose(
     step_sizes: Sequence[float] = STEP_SIZES,
     steps: int = 50,
 ) -> Choice:
-    """The step size and count of the highest mIoU; of equals, the fewest steps."""
+    """The step size and count of the highest mIoU; of equals, the fewest steps.
+
+    Raises:
+        ValueError: no frames.
+    """
+    if not frames:
+        raise ValueError("no frames to choose by: leave out drives that do not hold all of val")
     choices = [
         Choice(step_size, count, miou)
         for step_size in step_sizes

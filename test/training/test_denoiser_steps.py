@@ -54,6 +54,11 @@ def test_the_best_pair_of_the_fewest_steps_is_chosen(
     assert choose(denoiser, [frame], 2, (0.2, 0.5), 4) == Choice(0.5, 1, 100.0)
 
 
+def test_nothing_is_chosen_by_no_frames(denoiser: DenoiserRefiner) -> None:
+    with pytest.raises(ValueError, match="leave out drives that do not hold all of val"):
+        choose(denoiser, [], 2, (0.2, 0.5), 4)
+
+
 def test_the_command_prints_what_to_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
