@@ -44,9 +44,9 @@ edges count, the guidance CRF (001), whose messages count more where the network
 (004). Behind the trained network each learns by itself, on what leaves those before it, with the
 network's dropout on, and stays as it began where that is better on val: context gains behind a
 small network (docs/papers.md) and costs a point behind this one. A prior of the code learned from
-the image (000's p(z | x); code.guessed=true and a stage that learns code.guess) cost two points on
-val behind context, learned from 400 frames, and is left out. To begin with a network and code that
-are there already: --set begin_with=BEST.pt stages=context_crf,denoiser,guided_crf.
+the image (000's p(z | x); code.guessed=true and a stage that learns code.guess) cost 1.2 to 2.2
+points on val and is left out. To begin with a network and code that are there already: --set
+begin_with=BEST.pt stages=context_crf,denoiser,guided_crf.
 """,
     unary=DEFAULT.unary,
     refiners=(
