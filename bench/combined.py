@@ -33,7 +33,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
-from seg_perception.datasets import open_dataset
 from seg_perception.datasets.partial_truth import partial_truth
 from seg_perception.evaluation.scores import ConfusionMatrix
 from training.datasets import Augmentation, Batch, Loader
@@ -172,17 +171,6 @@ def small() -> Bench:
     return Bench(recipe.unary, 2, frame, 2, rows(parts, longer, chains))
 
 
-def build(
-    unary: NetworkConfig, refiners: Sequence[RefinerConfig], state: dict[str, Tensor]
-) -> Segmenter:
-    """A chain with the weights that a checkpoint has for it, those that are new at their start."""
-    torch.manual_seed(0)
-    model = Segmenter(CLASSES, unary, refiners)
-    own = model.state_dict()
-    model.load_state_dict({**own, **{k: v for k, v in state.items() if k in own}})
-    return model.eval()
-
-
 def see(model: Segmenter, frames: Iterable[Batch]) -> list[Seen]:
     """Run the network once on every image."""
     batches = list(frames)
@@ -281,14 +269,9 @@ class Split:
         self.bench = bench
         self.state = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
         network = self._build(())
-        drives = open_dataset("camvid", root, "train").drives
-        others = [drive for drive in drives if drive != name] if name in drives else drives
-        train, _ = open_without("camvid", root, "train", set(drives) - set(others), bench.shrink)
-        scored, _ = (
-            open_without("camvid", root, "train", others, bench.shrink)
-            if name in drives
-            else open_without("camvid", root, name, (), bench.shrink)
-        )
+        train, drives = open_without("camvid", root, "train", [name], bench.shrink)
+        split, others = ("train", set(drives) - {name}) if name in drives else (name, set())
+        scored, _ = open_without("camvid", root, split, others, bench.shrink)
         self.scored = see(network, [whole(scored[i]) for i in range(len(scored))])
         enable_dropout(network.unary)
         loader = Loader([train[i] for i in range(len(train))], bench.frame, 1, seed=0)
@@ -325,7 +308,12 @@ class Split:
     def _build(
         self, refiners: Sequence[RefinerConfig], state: dict[str, Tensor] | None = None
     ) -> Segmenter:
-        return build(self.bench.unary, refiners, state or self.state)
+        """A chain with the weights that a checkpoint has for it, the others at their start."""
+        torch.manual_seed(0)
+        model = Segmenter(CLASSES, self.bench.unary, refiners)
+        own, given = model.state_dict(), state or self.state
+        model.load_state_dict({name: given.get(name, value) for name, value in own.items()})
+        return model.eval()
 
 
 def measure(
@@ -370,12 +358,16 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of CamVid")
     parser.add_argument("--json", type=Path, required=True, help="figures, read and written")
     parser.add_argument("--small", action="store_true", help="FCN-8s at half the size")
-    parser.add_argument("--seed", type=int, default=0, help="of the chains' training")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the chains' training; give each a FILE of its own"
+    )
     parser.add_argument("--rows", nargs="+", help="only these")
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = small() if options.small else default()
     wanted = options.rows or list(bench.rows)
+    if unknown := set(wanted) - set(bench.rows):
+        parser.error(f"no rows {', '.join(unknown)}: there are {', '.join(bench.rows)}")
     record = json.loads(options.json.read_text()) if options.json.exists() else {}
 
     def store() -> None:

@@ -6,7 +6,6 @@ import csv
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny_training import (
@@ -29,9 +28,6 @@ TINY_REFINERS = {"code": TINY_CODE, "denoiser": TINY_DENOISER, "prior": TINY_PRI
 def shrunk(recipe: Recipe) -> Recipe:
     """The same stages behind the smallest network of its kind, an epoch each."""
 
-    def small(config: Any) -> Any:
-        return TINY_REFINERS.get(refiner_name(config), config)
-
     stages = (
         replace(s, epochs=1, batch_size=2, evaluate_every=1, street=False, augmentation=TINY_CROP)
         for s in recipe.stages
@@ -39,7 +35,7 @@ def shrunk(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         unary=TINY_NETWORKS[network_name(recipe.unary)],
-        refiners=tuple(small(config) for config in recipe.refiners),
+        refiners=tuple(TINY_REFINERS.get(refiner_name(x), x) for x in recipe.refiners),
         stages=tuple(stages),
         data=Data(street_frames=0),
     )
