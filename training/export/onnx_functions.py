@@ -14,8 +14,8 @@ import onnx
 
 from training.export.onnx_body import Body, Value, concatenate
 from training.export.onnx_lattice import OnnxLattice
-
-MID_GREY = 128.0  # taken off the guide, as in training.filters.guided
+from training.filters.guided import MID_GREY
+from training.filters.ridge import Ridge
 
 
 def guided_crf(attributes: Mapping[str, Any], shape: tuple[int, int, int]) -> onnx.FunctionProto:
@@ -42,7 +42,7 @@ class _GuidedFilter:
         self.radius = radius
         self.guide = [guide.part(i, i + 1, axis=1) for i in range(3)]
         self.mean = [_box(channel, radius) for channel in self.guide]
-        self.inverse = self._inverse(eps)
+        self.ridge = Ridge([self._covariance(i, j) for i in range(3) for j in range(i, 3)], eps)
 
     def apply(self, maps: Value) -> Value:
         """Filter maps [1, C, h, w]."""
@@ -51,21 +51,10 @@ class _GuidedFilter:
             _box(maps * channel, self.radius) - centre * mean
             for channel, mean in zip(self.guide, self.mean, strict=True)
         ]
-        slopes = [_dot(row, covariance) for row in self.inverse]
+        slopes = self.ridge.solve(*covariance)
         offset = centre - _dot(slopes, self.mean)
         carried = _dot([_box(slope, self.radius) for slope in slopes], self.guide)
         return carried + _box(offset, self.radius)
-
-    def _inverse(self, eps: float) -> list[list[Value]]:
-        """Of each window's covariance matrix plus `eps` I, by cofactors."""
-        rr, rg, rb, gg, gb, bb = (
-            self._covariance(i, j) + (eps if i == j else 0.0) for i in range(3) for j in range(i, 3)
-        )
-        c_rr, c_rg, c_rb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
-        c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
-        rows = [[c_rr, c_rg, c_rb], [c_rg, c_gg, c_gb], [c_rb, c_gb, c_bb]]
-        determinant = _dot(rows[0], [rr, rg, rb])
-        return [[cofactor / determinant for cofactor in row] for row in rows]
 
     def _covariance(self, i: int, j: int) -> Value:
         return _box(self.guide[i] * self.guide[j], self.radius) - self.mean[i] * self.mean[j]

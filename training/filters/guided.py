@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from training.filters.box import TorchBoxFilter
+from training.filters.ridge import Ridge
 
 MID_GREY = 128.0
 """Taken off the guide before products are formed. It changes no result (``b`` absorbs it), but
@@ -20,7 +21,7 @@ class TorchGuidedFilter:
     """The guided filter in plain torch; differentiable in the guide as well."""
 
     def __init__(self, guide: Tensor, radius: int, eps: float, valid: Tensor | None = None):
-        """Compute what depends on the guide only: window means and inverse covariances.
+        """Compute what depends on the guide only: window means and factored covariances.
 
         Args:
             guide: float [B, 3, H, W], 0-255.
@@ -32,14 +33,14 @@ class TorchGuidedFilter:
         self._box = TorchBoxFilter(guide, radius, valid)
         self._guide = guide - MID_GREY
         self._mean = self._box.apply(self._guide)
-        self._inverse = _inverse(*self._covariance(), eps)
+        self._ridge = Ridge(self._covariance(), eps)
 
     def apply(self, x: Tensor) -> Tensor:
         """See `LinearFilter.apply`."""
         guide, mean = self._guide.unsqueeze(2), self._mean.unsqueeze(2)
         mean_x = self._box.apply(x)
         cov = self._over_channels(guide * x.unsqueeze(1)) - mean * mean_x.unsqueeze(1)
-        a = torch.einsum("bijhw,bjchw->bichw", self._inverse, cov)
+        a = torch.stack(self._ridge.solve(*cov.unbind(1)), 1)
         b = mean_x - (mean * a).sum(1)
         return (guide * self._over_channels(a)).sum(1) + self._box.apply(b)
 
@@ -48,10 +49,10 @@ class TorchGuidedFilter:
         return self._box.apply(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
 
     def _covariance(self) -> tuple[Tensor, ...]:
-        """The six entries rr, rg, rb, gg, gb, bb of each window's covariance: [B, H, W] each."""
+        """The entries rr, rg, rb, gg, gb, bb of each window's covariance: [B, 1, H, W] each."""
         first, second = (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)
         products = self._box.apply(self._guide[:, first] * self._guide[:, second])
-        return (products - self._mean[:, first] * self._mean[:, second]).unbind(1)
+        return (products - self._mean[:, first] * self._mean[:, second]).split(1, dim=1)
 
 
 def check_guide(guide: Tensor, eps: float) -> None:
@@ -64,16 +65,3 @@ def check_guide(guide: Tensor, eps: float) -> None:
         raise ValueError(f"the guide is {list(guide.shape)}: give an RGB image [B, 3, H, W], 0-255")
     if not eps > 0:
         raise ValueError(f"eps is {eps}: give a number > 0, e.g. 1.0 for guides of 0-255")
-
-
-def _inverse(
-    rr: Tensor, rg: Tensor, rb: Tensor, gg: Tensor, gb: Tensor, bb: Tensor, eps: float
-) -> Tensor:
-    """Inverses [B, 3, 3, H, W] of symmetric 3x3 matrices plus `eps` I, by cofactors."""
-    rr, gg, bb = rr + eps, gg + eps, bb + eps
-    c_rr, c_rg, c_rb = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
-    c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
-    determinant = rr * c_rr + rg * c_rg + rb * c_rb
-    rows = ((c_rr, c_rg, c_rb), (c_rg, c_gg, c_gb), (c_rb, c_gb, c_bb))
-    cofactors = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    return cofactors / determinant[:, None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -113,6 +114,24 @@ def test_the_operator_gives_the_refiners_probabilities(
     assert (expected - F.softmax(scene.unary.scores, dim=1)).abs().mean() > 0.01
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
     assert (found.argmax(dim=1) == expected.argmax(dim=1)).float().mean() >= 0.999
+
+
+@pytest.mark.parametrize("filters", [False, True], ids=["body", "filters"])
+@torch.no_grad()
+def test_grey_walls_keep_their_digits(filters: bool) -> None:
+    """Colours on a line, whose covariance has rank one, against the same in float64."""
+    refiner, scene = learnt(GuidedCrfRefiner(CLASSES, {}, GUIDED[0])), street()
+    shade = 255 * torch.sin(torch.arange(WIDTH) / 3.0).square()
+    wall = replace(scene, guide=shade.round().expand(1, 3, HEIGHT, WIDTH).contiguous())
+    precise = replace(wall, guide=wall.guide.double()).refined(scene.unary.scores.double())
+    exact = refiner.double()(precise)
+    found = run(refiner.float(), refiner.operands(wall), filters=filters)
+    torch.testing.assert_close(
+        F.softmax(torch.from_numpy(found), dim=1),
+        F.softmax(exact, dim=1).float(),
+        atol=1e-3,
+        rtol=0,
+    )
 
 
 @pytest.mark.parametrize(

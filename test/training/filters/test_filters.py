@@ -10,6 +10,7 @@ from torch import Tensor
 
 from training.filters import (
     LinearFilter,
+    TorchGuidedFilter,
     bilateral_features,
     box_filter,
     guided_filter,
@@ -88,6 +89,17 @@ def test_guided_filter_with_much_ridge_is_the_box_applied_twice() -> None:
     guide, x = picture(), numbers()
     box = box_filter(guide, 2)
     torch.testing.assert_close(guided_filter(guide, 2, 1e12).apply(x), box.apply(box.apply(x)))
+
+
+@pytest.mark.parametrize("build", [guided_filter, TorchGuidedFilter], ids=["default", "torch"])
+def test_guided_filter_keeps_its_digits_where_colours_lie_on_a_line(
+    build: Callable[[Tensor, int, float], LinearFilter],
+) -> None:
+    shade = 255 * torch.sin(torch.arange(48) / 3.0).square()
+    grey, x = shade.round().repeat(BATCH, 3, 40, 1), numbers(40, 48)
+    exact = TorchGuidedFilter(grey.double(), 3, 1.0).apply(x)
+    found = build(grey, 3, 1.0).apply(x.float())
+    torch.testing.assert_close(found, exact.float(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(
