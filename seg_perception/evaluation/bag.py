@@ -32,6 +32,9 @@ TF_TYPE = "tf2_msgs/msg/TFMessage"
 POINTS_TYPE = "sensor_msgs/msg/PointCloud2"
 IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
 
+TRANSFORMS = "transforms"
+"""Role of the topics of TF."""
+
 # The topics of make-bag, which are the node's own in the root namespace.
 IMAGE_TOPIC = "/image"
 COMPRESSED_TOPIC = "/image/compressed"
@@ -52,12 +55,24 @@ TOPICS_OF = {
 """Behind /evidence/: the topics of each source."""
 SOURCES = tuple(TOPICS_OF)
 EVIDENCE_NAMES = tuple(topic for topics in TOPICS_OF.values() for topic in topics)
+_TYPE_OF = {
+    "camera_info": CAMERA_INFO_TYPE,
+    "odometry": ODOMETRY_TYPE,
+    TRANSFORMS: TF_TYPE,
+    "truth": IMAGE_TYPE,
+    "lane_mask": IMAGE_TYPE,
+    "lane_left": PATH_TYPE,
+    "lane_right": PATH_TYPE,
+    "depth": IMAGE_TYPE,
+    "points": POINTS_TYPE,
+    "labels": IMAGE_TYPE,
+}
+"""The type of the messages that can play a role, the image's apart."""
 NAMEABLE = ("camera_info", "odometry", "truth", *EVIDENCE_NAMES)
 """Roles that any topic can be given."""
 
-COLOUR_ENCODINGS = ("rgb", "bgr", "mono8", "mono16", "8UC3", "bayer", "yuv", "uyvy", "yuyv", "nv")
+COLOR_ENCODINGS = ("rgb", "bgr", "mono8", "mono16", "8UC3", "bayer", "yuv", "uyvy", "yuyv", "nv")
 REORDER_WINDOW_NS = 500_000_000  # how much later than its frame a message may have been recorded
-TRANSFORMS = "transforms"
 _USUAL_ENDS = (
     ("truth", TRUTH_TOPIC),
     ("odometry", ODOMETRY_TOPIC),
@@ -214,8 +229,8 @@ class Bag:
         wanted = [c for c in self._reader.connections if c.topic in roles]
         for connection, time_ns, recorded in _guarded(self._reader, wanted, self.path):
             topic = connection.topic
-            for data in _unbundled(recorded, connection):
-                stamp_ns = _header_stamp_ns(data) or time_ns
+            for data in _unbundled(recorded, connection, self.path):
+                stamp_ns = _header_stamp_ns(data, self.path) or time_ns
                 yield (
                     time_ns,
                     BagMessage(roles[topic], topic, self.topics.types[topic], stamp_ns, data),
@@ -268,6 +283,18 @@ def _unreadable(path: Path, error: Exception) -> BagError:
     )
 
 
+def _deserialized(data: bytes, msgtype: str, path: Path) -> Any:
+    """A message's content.
+
+    Raises:
+        BagError: it is damaged.
+    """
+    try:
+        return TYPESTORE.deserialize_cdr(data, msgtype)
+    except Exception as error:  # rosbags raises whatever broken bytes make it
+        raise _unreadable(path, error) from error
+
+
 def _find_image(reader: Reader, wanted: str | None, path: Path) -> str:
     """The topic of the images.
 
@@ -275,7 +302,7 @@ def _find_image(reader: Reader, wanted: str | None, path: Path) -> str:
         BagError: there is none, or several and none of the usual name.
     """
     counts = {topic: info.msgcount for topic, info in reader.topics.items()}
-    candidates = [topic for topic in counts if counts[topic] and _is_colour(reader, topic, path)]
+    candidates = [topic for topic in counts if counts[topic] and _is_color(reader, topic, path)]
     if wanted is not None and wanted in candidates:
         return wanted
     found = ", ".join(f"{t} ({i.msgtype}, {i.msgcount})" for t, i in reader.topics.items())
@@ -295,43 +322,42 @@ def _find_image(reader: Reader, wanted: str | None, path: Path) -> str:
     return candidates[0]
 
 
-def _is_colour(reader: Reader, topic: str, path: Path) -> bool:
+def _is_color(reader: Reader, topic: str, path: Path) -> bool:
     """Whether a topic holds images of a camera, rather than depth, labels or no images at all."""
     info = reader.topics[topic]
     if info.msgtype not in IMAGE_TYPES or _role_of(topic) is not None:
-        return topic in (IMAGE_TOPIC, COMPRESSED_TOPIC)
+        return False
     if info.msgtype == COMPRESSED_TYPE:
         return "depth" not in topic.lower()
     _, _, data = next(_guarded(reader, info.connections, path))
-    image: Any = TYPESTORE.deserialize_cdr(data, IMAGE_TYPE)
-    return str(image.encoding).startswith(COLOUR_ENCODINGS)
+    return str(_deserialized(data, IMAGE_TYPE, path).encoding).startswith(COLOR_ENCODINGS)
 
 
 def _roles(reader: Reader, image: str, named: Mapping[str, str], path: Path) -> dict[str, str]:
     """Role by topic; what belongs to a second camera plays none.
 
     Raises:
-        BagError: a topic that was named is not there, or there is no such role.
+        BagError: a topic that was named is not there, holds other messages than its role needs,
+            or there is no such role.
     """
+    types = {topic: info.msgtype for topic, info in reader.topics.items()}
     for role, topic in named.items():
-        if role not in NAMEABLE or topic not in reader.topics:
+        if role not in NAMEABLE or topic not in types:
             raise BagError(
                 f"{path} has no {role} on {topic}: name one of {', '.join(NAMEABLE)}, on one of "
-                f"{', '.join(reader.topics)}"
+                f"{', '.join(types)}"
             )
-    camera = image.removesuffix("/compressed").rpartition("/")[0]
+        if topic == image or types[topic] != _TYPE_OF[role]:
+            held = "the camera's images" if topic == image else types[topic]
+            raise BagError(f"{path} holds {held} on {topic}: {role} is {_TYPE_OF[role]}")
     roles = {image: "image", **{topic: role for role, topic in named.items()}}
-    if "camera_info" not in named:
-        roles[camera + CAMERA_INFO_TOPIC] = "camera_info"
-    for topic in reader.topics:
-        usual = _role_of(topic)
-        if usual == TRANSFORMS:  # there are two such topics
-            fits = reader.topics[topic].msgtype == TF_TYPE
-        else:
-            fits = usual not in roles.values()
-        if usual is not None and fits:
+    camera_info = image.removesuffix("/compressed").rpartition("/")[0] + CAMERA_INFO_TOPIC
+    for topic in [topic for topic in types if topic not in roles]:
+        usual = "camera_info" if topic == camera_info else _role_of(topic)
+        is_taken = usual != TRANSFORMS and usual in roles.values()  # TF has two topics
+        if usual is not None and not is_taken and types[topic] == _TYPE_OF[usual]:
             roles[topic] = usual
-    return {topic: role for topic, role in roles.items() if topic in reader.topics}
+    return roles
 
 
 def _truth_classes(reader: Reader, path: Path) -> tuple[ClassInfo, ...] | None:
@@ -346,9 +372,8 @@ def _truth_classes(reader: Reader, path: Path) -> tuple[ClassInfo, ...] | None:
         if c.topic.endswith(TRUTH_INFO_TOPIC) and c.msgtype == STRING_TYPE
     ]
     for _, _, data in _guarded(reader, told, path) if told else ():
-        message: Any = TYPESTORE.deserialize_cdr(data, STRING_TYPE)
         try:
-            return classes_from_json(message.data)
+            return classes_from_json(_deserialized(data, STRING_TYPE, path).data)
         except ConfigError as error:
             raise BagError(f"{path}: {error}") from error
     return None
@@ -362,22 +387,32 @@ def _role_of(topic: str) -> str | None:
     return next((name for name in EVIDENCE_NAMES if topic.endswith(EVIDENCE_TOPIC + name)), None)
 
 
-def _unbundled(data: bytes, connection: Connection) -> Iterator[bytes]:
-    """A serialised message; of TF, its transforms, without a stamp where they always hold."""
+def _unbundled(data: bytes, connection: Connection, path: Path) -> Iterator[bytes]:
+    """A serialised message; of TF, its transforms, without a stamp where they always hold.
+
+    Raises:
+        BagError: the message is damaged.
+    """
     if connection.msgtype != TF_TYPE:
         yield bytes(data)
         return
-    message: Any = TYPESTORE.deserialize_cdr(data, TF_TYPE)
-    for transform in message.transforms:
+    for transform in _deserialized(data, TF_TYPE, path).transforms:
         if connection.topic.endswith(TF_STATIC_TOPIC):
             transform.header.stamp.sec = transform.header.stamp.nanosec = 0
         yield bytes(TYPESTORE.serialize_cdr(transform, TRANSFORM_TYPE))
 
 
-def _header_stamp_ns(data: bytes) -> int:
-    """The stamp of a message that begins with a std_msgs/Header, in nanoseconds; 0 = unset."""
-    order = "<" if data[1] & 1 else ">"  # CDR encapsulation: the second byte's low bit
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
+def _header_stamp_ns(data: bytes, path: Path) -> int:
+    """The stamp of a message that begins with a std_msgs/Header, in nanoseconds; 0 = unset.
+
+    Raises:
+        BagError: the message is damaged.
+    """
+    try:
+        order = "<" if data[1] & 1 else ">"  # CDR encapsulation: the second byte's low bit
+        seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
+    except (IndexError, struct.error) as error:
+        raise _unreadable(path, error) from error
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 

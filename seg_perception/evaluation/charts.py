@@ -47,12 +47,13 @@ def timeline(
 
     Args:
         seconds: when; rising.
-        series: values by name, one for each moment; nan breaks the line.
+        series: values by name, one for each moment; nan breaks the line. Without any other value
+            the axis is from 0 to 1.
         unit: of the values, shown above the axis.
         from_zero: whether the axis begins at 0 rather than near the lowest value.
     """
     values = [v for line in series.values() for v in line if not math.isnan(v)]
-    low, high = _bounds(values, from_zero)
+    low, high = _bounds(values or [0.0, 1.0], from_zero)
     start, length = seconds[0], max(seconds[-1] - seconds[0], 1e-9)
     marks = [_text(LEFT, TOP, unit, "start")]
     for name, line in series.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -37,7 +38,10 @@ class Exhibit:
 
     @property
     def gain(self) -> float | None:
-        """Percent of the pixels that correction put right (or, below 0, wrong), where known."""
+        """Percent of the pixels that correction put right (or, below 0, wrong), where known.
+
+        nan where the truth is void throughout.
+        """
         accuracy = self.pixel_accuracy
         if "refined" not in accuracy:
             return accuracy.get("corrected")
@@ -73,7 +77,7 @@ class Gallery:
             self._even = self._even[::2]
             self._stride *= 2
         gain = exhibit.gain
-        if gain is not None:
+        if gain is not None and math.isfinite(gain):
             _keep_largest(self._best, (gain, self._count, exhibit))
             _keep_largest(self._worst, (-gain, self._count, exhibit))
         self._count += 1

@@ -193,6 +193,7 @@ def _exhibit(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> dict[str, Any]:
 
 def _pictures(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> Iterator[Picture]:
     frame, maps = exhibit.frame, exhibit.maps
+    truth = None if frame.truth is None else resize_nearest(frame.truth, *frame.image.shape[:2])
 
     def overlaid(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return overlay(frame.image, labels, classes, OVERLAY_ALPHA)
@@ -202,8 +203,8 @@ def _pictures(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> Iterator[Pictur
         yield _picture("image, hatched where evidence knows", _hatched(frame, classes))
     else:
         yield _picture("image", frame.image)
-    if frame.truth is not None:
-        yield _picture("truth", overlaid(frame.truth))
+    if truth is not None:
+        yield _picture("truth", overlaid(truth))
     if helped and "refined" in maps:
         yield _picture("without evidence", overlaid(maps["refined"]))
     answer = overlaid(maps["corrected"])
@@ -212,10 +213,10 @@ def _pictures(exhibit: Exhibit, classes: Sequence[ClassInfo]) -> Iterator[Pictur
         yield _picture("corrected, changes outlined", changed)
     else:
         yield _picture("corrected" if helped else "answer", answer)
-    if helped and frame.truth is not None and "refined" in maps:
+    if helped and truth is not None and "refined" in maps:
         yield _picture(
             "correction: put right green, made wrong red",
-            _changes(frame.image, frame.truth, maps["refined"], maps["corrected"]),
+            _changes(frame.image, truth, maps["refined"], maps["corrected"]),
         )
     if frame.answer.entropy is not None:
         yield _picture("entropy", _heat(frame.answer.entropy))

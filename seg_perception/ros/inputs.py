@@ -33,7 +33,7 @@ SECOND_CAMERA = "second_camera"
 EACH_DEPTH = 50
 """Of all else only the newest message counts; the vehicle's way is made of many, say."""
 STAMPS_KEPT = 32
-"""Images of each topic that are known again when they come by the other: about a second."""
+"""Images of each topic that are known again when they come by the other: about a second's."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ class Inputs:
             watch = Stopwatch()
             pixels = decode(message)
             watch.lap("decode")
+            self._stamps[topic].append(stamp)
             self._notice_camera(message.header.frame_id, topic)
             received = Received(message.header, arrived_s, watch.timings["decode"])
             self._receiver.on_frame(Frame(pixels, stamp, received))
@@ -171,8 +172,7 @@ class Inputs:
         return handle
 
     def _came_the_other_way(self, topic: str, stamp: int) -> bool:
-        """Whether this image came by the other topic already, as image_transport sends both."""
-        self._stamps[topic].append(stamp)
+        """Whether this image was read from the other topic, as image_transport sends both."""
         other = COMPRESSED if topic == IMAGE else IMAGE
         return stamp != 0 and stamp in self._stamps[other]
 

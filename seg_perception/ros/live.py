@@ -33,7 +33,7 @@ POLL_S = 0.05
 GRACE_S = 0.3
 """After its mask, a frame's truth and entropy have this long to come."""
 MAX_PENDING = 100
-"""Images that wait for an answer; older ones were dropped by the node."""
+"""Images that wait for an answer, and answers that wait for their image."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ class Live:
 
         Raises:
             ReplayError: nothing came that could be scored.
+            MessageError: an image or a truth cannot be read.
         """
         count = 0
         deadline = time.monotonic() + self._options.start_timeout_s
@@ -199,6 +200,7 @@ class Live:
             ]
             frames = [self._frame(stamp) for stamp in ripe]
         _forget_oldest(self._listener.masks)
+        _forget_oldest(self._listener.entropies)
         return frames
 
     def _frame(self, stamp: int) -> ReplayFrame:
@@ -236,6 +238,6 @@ class Live:
 
 
 def _forget_oldest(messages: dict[int, Any]) -> None:
-    """What got no answer was dropped by the node."""
-    if len(messages) > MAX_PENDING:
-        del messages[next(iter(messages))]
+    """Keep the newest `MAX_PENDING`: what got no answer was dropped by the node."""
+    for stamp in list(messages)[:-MAX_PENDING]:  # a list at once, as other threads add to them
+        del messages[stamp]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any
@@ -293,12 +293,12 @@ def _number(name: str, setting: Field[Any], value: Any) -> float:
     return float(value)
 
 
-def _numbers(name: str, setting: Field[Any], values: Sequence[float]) -> tuple[float, ...]:
+def _numbers(name: str, setting: Field[Any], value: Any) -> tuple[float, ...]:
     usual: tuple[float, ...] = setting.default  # type: ignore[assignment]
+    is_list = isinstance(value, Iterable) and not isinstance(value, str)
+    values = list(value) if is_list else [value]
     if len(values) != len(usual):
-        raise ConfigError(
-            f"{name} is {list(values)}: give {len(usual)} numbers, as in {list(usual)}"
-        )
+        raise ConfigError(f"{name} is {value!r}: give {len(usual)} numbers, as in {list(usual)}")
     return tuple(_number(name, setting, value) for value in values)
 
 

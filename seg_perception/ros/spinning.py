@@ -4,15 +4,18 @@ rclpy's own `MultiThreadedExecutor` offers a callback again and again until a th
 begun it: beside a model that keeps the cores busy that takes up to half a core and, worse, the
 interpreter's lock from the very thread that is waited for. It also ends where a callback destroys a
 subscription that is about to be waited for. Here the thread that is offered a callback runs it
-while another waits (leader/followers: Schmidt et al., PLoP 2000), and what was destroyed is left.
+while another waits (leader/followers: Schmidt et al., PLoP 2000), and what was destroyed is left;
+a callback that itself used what is destroyed is told of in the log.
 """
 
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from types import CodeType
 
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import (
@@ -61,6 +64,8 @@ class _Spinner:
     def __init__(self, node: Node) -> None:
         self._waiter = SingleThreadedExecutor(context=node.context)
         self._waiter.add_node(node)
+        self._logger = node.get_logger()
+        self._told: set[tuple[CodeType, int]] = set()
         self._waiting = threading.Lock()
         self._stopped = threading.Event()
 
@@ -70,8 +75,9 @@ class _Spinner:
             while (callback := self._next()) is not None:
                 callback()
                 error = callback.exception()
-                # What was to call back may have been destroyed before it was begun.
-                if error is not None and not isinstance(error, InvalidHandle):
+                if isinstance(error, InvalidHandle):
+                    self._tell(error)
+                elif error is not None:
                     raise error
         finally:
             self.stop()
@@ -84,6 +90,22 @@ class _Spinner:
     def close(self) -> None:
         """Give back what was needed to wait, once no thread runs."""
         self._waiter.shutdown()
+
+    def _tell(self, error: InvalidHandle) -> None:
+        """Log where a callback used what is destroyed, once for each place.
+
+        Where no frame but rclpy's own is on the way, what called back was itself destroyed
+        meanwhile, which is no fault.
+        """
+        places = [
+            (frame.f_code, line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__", "").partition(".")[0] != "rclpy"
+        ]
+        if places and places[-1] not in self._told:
+            self._told.add(places[-1])
+            trace = "".join(traceback.format_exception(error))
+            self._logger.error(f"A callback used what is destroyed and broke off:\n{trace}")
 
     def _next(self) -> Task[None] | None:
         """Wait for a callback, or for the end, which is None."""

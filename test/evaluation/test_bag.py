@@ -64,6 +64,28 @@ def test_topics_can_be_named(tmp_path: Path) -> None:
             pass
 
 
+def test_a_topic_plays_no_role_that_its_messages_cannot(tmp_path: Path) -> None:
+    said = T["std_msgs/msg/String"]("sunny")
+    path = record(
+        tmp_path / "bag",
+        ("/image", START_NS, said),
+        ("/camera_info", START_NS, said),
+        ("/evidence/points", START_NS, image(START_NS, "32FC1")),
+        ("/evidence/labels", START_NS, image(START_NS, "mono8")),
+        ("/front", START_NS, image(START_NS)),
+    )
+    with Bag(path) as bag:
+        assert bag.topics.roles == {"/front": "image", "/evidence/labels": "labels"}
+    with Bag(path, named={"lane_mask": "/evidence/labels"}) as bag:
+        assert bag.topics.roles == {"/front": "image", "/evidence/labels": "lane_mask"}
+    for named, reason in (
+        ({"points": "/evidence/labels"}, "Image on /evidence/labels: points is sensor_msgs/msg/Po"),
+        ({"truth": "/front"}, "the camera's images on /front: truth is"),
+    ):
+        with pytest.raises(BagError, match=reason), Bag(path, named=named):
+            pass
+
+
 def roles_before(frame: BagFrame) -> list[str]:
     return [message.role for message in frame.before]
 
@@ -160,6 +182,27 @@ def test_what_is_no_bag(tmp_path: Path) -> None:
     (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0")
     with pytest.raises(BagError, match="ROS 1 bag; convert"):
         frames_of(tmp_path / "old.bag")
+
+
+@pytest.mark.parametrize(
+    ("topic", "msgtype", "data"),
+    [
+        ("/image", "sensor_msgs/msg/Image", b"\0\1\0\0"),
+        ("/evidence/points", "sensor_msgs/msg/PointCloud2", b""),
+        ("/tf", "tf2_msgs/msg/TFMessage", b"\0\1\0\0\7\0\0\0"),
+        ("/truth/label_info", "std_msgs/msg/String", b"\0\1\0\0\7\0\0\0"),
+    ],
+)
+def test_a_damaged_message_is_told(tmp_path: Path, topic: str, msgtype: str, data: bytes) -> None:
+    path = record(tmp_path / "good", ("/front", 1, image(1)))
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as bag:
+        with Bag(path) as good:
+            (frame,) = good.frames()
+        front = bag.add_connection("/front", frame.image.msgtype, typestore=TYPESTORE)
+        bag.write(front, 1, frame.image.data)
+        bag.write(bag.add_connection(topic, msgtype, typestore=TYPESTORE), 2, data)
+    with pytest.raises(BagError, match="cannot be read"):
+        frames_of(tmp_path / "bag")
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])

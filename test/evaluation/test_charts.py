@@ -64,6 +64,12 @@ def test_every_value_lies_on_the_axis(values: list[float], from_zero: bool) -> N
     assert all(LEFT <= x <= WIDTH - RIGHT and TOP <= y <= HEIGHT - BOTTOM for x, y in drawn)
 
 
+def test_without_values_there_is_no_line() -> None:
+    svg = timeline([0, 1], {"latency": [math.nan] * 2}, "ms", from_zero=False)
+    assert points(svg) == []
+    assert axis(svg) == [0, 0.25, 0.5, 0.75, 1]
+
+
 def test_higher_values_are_drawn_higher_and_gaps_break_the_line() -> None:
     svg = timeline([0, 1, 2, 3], {"latency": [1, 3, math.nan, 2]}, "ms", from_zero=True)
     first, second, third = points(svg)

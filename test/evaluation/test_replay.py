@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from tiny_bundle import TINY_CLASSES
 from tiny_drives import ROAD, tiny_drive, tiny_sample
 from tiny_replay import TRANSPORT, frames, lane, scored
 
+from seg_perception.classes import VOID
 from seg_perception.errors import ConfigError
 from seg_perception.evaluation.compare import Comparer
 from seg_perception.evaluation.drive import Answer, ReplayFrame, known_pixels
@@ -108,7 +110,8 @@ def test_gallery_stays_small_and_shows_best_and_worst(runner: Runner) -> None:
         for i, frame in enumerate(frames(tiny_drive(n_frames))):
             labels = frame.answer.labels.copy()
             labels[:3] = ROAD if i == 13 else labels[:3]
-            yield replace(frame, answer=Answer(labels))
+            truth = np.full_like(labels, VOID) if i in (0, 20) else frame.truth
+            yield replace(frame, truth=truth, answer=Answer(labels))
 
     exhibits = score_replay(answers(), TRANSPORT, TINY_CLASSES, Comparer(runner)).exhibits
     assert N_EVEN < len(exhibits) < 2 * N_EVEN + 2 * N_EXTREME
@@ -116,5 +119,6 @@ def test_gallery_stays_small_and_shows_best_and_worst(runner: Runner) -> None:
     assert len(set(stamps)) == len(stamps)
     worst = [e for e in exhibits if e.why == "corrected worst"]
     assert worst[0].frame.stamp_ns == 13 * 100_000_000
+    assert all(math.isfinite(exhibit.gain or 0) for exhibit in worst)
     evenly = sorted(e.frame.stamp_ns for e in exhibits if e.why == "from the drive")
     assert evenly[-1] > 0.8 * stamps[-1]

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from tiny_drives import tiny_drive
-from tiny_replay import TRANSPORT, scored
+from tiny_bundle import TINY_CLASSES
+from tiny_drives import tiny_drive, tiny_sample
+from tiny_replay import TRANSPORT, frames, scored
 
 from seg_perception.classes import ClassInfo
 from seg_perception.errors import ReplayError
+from seg_perception.evaluation.compare import Comparer
 from seg_perception.evaluation.replay import METHODS, score_replay
 from seg_perception.evaluation.report import render_report, write_report
 from seg_perception.runtime.runner import Runner
@@ -61,6 +64,17 @@ def test_report_holds_scores_charts_and_pictures(runner: Runner) -> None:
     # Image, truth, without evidence, corrected and the changes; the node kept no entropy here.
     assert len(page.pictures) == 5 * len(result.exhibits)
     assert {picture.shape for picture in page.pictures} == {(24, 32, 3)}
+
+
+def test_truth_of_another_size_is_shown_in_the_image(runner: Runner) -> None:
+    """Coarser here, as labels are that were made at a fraction of the image's size."""
+    sample = tiny_sample(0)
+    (frame,) = frames(tiny_drive(1))
+    coarse = replace(frame, truth=sample.labels[::2, ::2])
+    result = score_replay([coarse], TRANSPORT, TINY_CLASSES, Comparer(runner))
+    pictures = Page(render_report(result, "A drive", ABOUT)).pictures
+    assert {picture.shape for picture in pictures} == {(24, 32, 3)}
+    assert len(pictures) == 5
 
 
 def test_report_tells_what_each_source_brought(runner: Runner) -> None:

@@ -139,6 +139,17 @@ def test_one_image_on_both_topics_is_answered_once(camera: Client) -> None:
     assert len(answers_to(stamp, camera.masks)) == 1
 
 
+def test_what_is_unreadable_on_one_topic_is_answered_on_the_other(camera: Client) -> None:
+    unreadable = from_array(IMAGE, "rgb8", Header(frame_id="front"))
+    unreadable.encoding = "rgb7"
+
+    def send_unreadable(stamp: int) -> None:
+        unreadable.header.stamp = to_time(stamp)
+        camera.provoke("image", lambda: camera.send("image", unreadable))
+
+    camera.ask(to_jpeg(IMAGE, Header(frame_id="front")), before=send_unreadable)
+
+
 def test_class_names_are_known_to_who_comes_late(camera: Client) -> None:
     inbox: list[object] = []
     late = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -357,6 +368,7 @@ def test_subscriber_that_cannot_be_served_is_told(camera: Client) -> None:
         ("evidence.depth.max_age", "long", "evidence.depth.max_age is 'long': give a number"),
         ("evidence.lane_mask.kind", "circles", "use one of region, lines"),
         ("mount.camera", [0.0, 0.0, 1.5], r"give 6 numbers, as in [0.0, 0.0, 1.5"),
+        ("mount.camera", 1.5, "give 6 numbers, as in [0.0, 0.0, 1.5"),
     ],
 )
 def test_parameter_that_cannot_change_is_refused_with_the_reason(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import rclpy
+from rcl_interfaces.srv import ListParameters
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
-from rclpy.exceptions import InvalidHandle
 from rclpy.executors import Executor
 from rclpy.guard_condition import GuardCondition
 from rclpy.node import Node
@@ -134,20 +134,46 @@ def test_what_was_destroyed_since_it_was_listed_is_left(node: Node) -> None:
         assert runs(node)
 
 
-def test_what_was_destroyed_before_it_was_begun_is_left(node: Node) -> None:
-    timer = node.create_timer(3600.0, lambda: None)
-    node.destroy_timer(timer)
+def test_what_was_destroyed_before_it_was_begun_is_left(
+    node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A service that ends before its answer is out: only rclpy itself meets what is destroyed."""
 
-    def begin() -> None:
-        with timer.handle:
-            raise AssertionError("it is destroyed")
+    def answer(
+        request: ListParameters.Request, response: ListParameters.Response
+    ) -> ListParameters.Response:
+        node.destroy_service(service)
+        return response
 
-    condition = on_trigger(node, begin)
+    service = node.create_service(ListParameters, "ending", answer)
+    client = node.create_client(ListParameters, "ending")
     with spinning(node):
-        assert runs(node, condition.trigger)
+        assert client.wait_for_service(PATIENCE_S)
+        assert runs(node, lambda: client.call_async(ListParameters.Request()))
         assert runs(node)
-    with pytest.raises(InvalidHandle):
-        begin()
+    assert "destroyed" not in capfd.readouterr().err
+
+
+def test_a_callback_that_uses_what_is_destroyed_is_told_of_once(
+    node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
+    publisher = node.create_publisher(Image, "image", 1)
+    node.destroy_publisher(publisher)
+    begun = threading.Semaphore(0)
+
+    def publish() -> None:
+        begun.release()
+        publisher.publish(Image())
+
+    condition = on_trigger(node, publish)
+    with spinning(node):
+        for _ in range(3):
+            condition.trigger()
+            assert begun.acquire(timeout=PATIENCE_S)
+        assert runs(node)
+    logged = capfd.readouterr().err
+    assert logged.count("A callback used what is destroyed") == 1
+    assert "in publish\n    publisher.publish(Image())" in logged
 
 
 def test_what_ends_the_spinning_is_raised(node: Node) -> None:
