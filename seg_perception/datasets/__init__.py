@@ -13,6 +13,7 @@ from seg_perception.errors import DatasetError
 
 __all__ = ["DATASETS", "Camera", "Dataset", "Sample", "dataset_classes", "open_dataset"]
 
+STREET_FRAMES = 100
 STREET_SPLITS = {"train": (8, 2.0), "val": (100, 10.0), "test": (100, 10.0)}
 """Frames of one drive and frames a second: many unlike ones to train on, long drives to replay."""
 
@@ -48,7 +49,8 @@ def open_dataset(
     if name == STREET:
         if drives is not None:
             raise DatasetError("street's drives cannot be chosen; give a number of frames")
-        return _street(split, frames or 100, seed, (height or 360, width or 480), lidar)
+        n_frames = STREET_FRAMES if frames is None else frames
+        return _street(split, n_frames, seed, (height or 360, width or 480), lidar)
     reader = reader_of(name)
     if root is None:
         raise DatasetError(f"{name} needs the folder it lies in; give its root\n{reader.tree}")
@@ -69,10 +71,8 @@ def dataset_classes(name: str) -> tuple[tuple[ClassInfo, ...], Mapping[str, tupl
 
 def _street(split: str, frames: int, seed: int, size: tuple[int, int], lidar: bool) -> Dataset:
     """A split of its own for each name: the same seed gives other streets in each."""
-    from seg_perception.datasets.street import (
-        Lidar,
-        Street,
-    )  # a renderer, which readers need not load
+    # A renderer, which readers need not load.
+    from seg_perception.datasets.street import Lidar, Street
 
     if split not in STREET_SPLITS:
         raise DatasetError(f"street has no split {split!r}; choose of {', '.join(STREET_SPLITS)}")

@@ -50,9 +50,10 @@ and, where they are there (camera_trainvaltest.zip, disparity_trainvaltest.zip):
 
     def find(self) -> Iterable[Pair]:
         """City by city."""
-        cities = sorted(p.name for p in self.layout.folder("leftImg8bit", self.split).iterdir())
+        folder = self.layout.folder("leftImg8bit", self.split)
+        cities = sorted(path.name for path in folder.iterdir() if path.is_dir())
         if not cities:
-            raise self.layout.fault(f"{self.root / 'leftImg8bit' / self.split} holds no city")
+            raise self.layout.fault(f"{folder} holds no city")
         for city in cities:
             images = self.layout.files("leftImg8bit", self.split, city, ending=IMAGE_ENDING)
             labels = self.layout.files("gtFine", self.split, city, ending=LABEL_ENDING)

@@ -78,9 +78,8 @@ def lidar_frames(root: Path) -> list[LidarFrame]:
     for path in _images(root / "kitti" / "image_2"):
         image = _read(path)
         camera, pose, _ = _calibration(root / "kitti" / "calib" / f"{path.stem}.txt", image)
-        velodyne = root / "kitti" / "velodyne" / f"{path.stem}.bin"
-        points = np.fromfile(velodyne, np.float32).reshape(-1, 4)[:, :3]
-        frames.append(LidarFrame(image, camera, pose, np.ascontiguousarray(points)))
+        points = _read_points(root / "kitti" / "velodyne" / f"{path.stem}.bin")
+        frames.append(LidarFrame(image, camera, pose, points))
     return frames
 
 
@@ -145,6 +144,19 @@ def _calibration(path: Path, image: NDArray[np.uint8]) -> tuple[Pinhole, Pose, P
     if road is None:
         return camera, to_camera, to_camera
     return camera, to_camera, baseline.after(Pose(road[:, :3], road[:, 3]).inverse())
+
+
+def _read_points(path: Path) -> NDArray[np.float32]:
+    """float32 [N, 3]: x, y, z of KITTI's x, y, z, reflectance.
+
+    Raises:
+        DatasetError: the file is missing or cut off.
+    """
+    try:
+        points = np.fromfile(path, np.float32).reshape(-1, 4)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is no KITTI scan: {error}") from error
+    return np.ascontiguousarray(points[:, :3])
 
 
 def _images(folder: Path) -> list[Path]:

@@ -119,7 +119,8 @@ def sample_points(
     step = max(1, round(((height - top) * width / limit) ** 0.5))
     x, y = camera.ray_slopes()
     z = depth[top::step, ::step]
-    points = np.stack([z * x[::step], z * y[top::step, None], z], axis=-1).reshape(-1, 3)
+    with np.errstate(invalid="ignore"):  # inf * 0 straight ahead
+        points = np.stack([z * x[::step], z * y[top::step, None], z], axis=-1).reshape(-1, 3)
     known: NDArray[np.float32] = points[np.isfinite(points).all(axis=1) & (points[:, 2] > 0)]
     return known
 

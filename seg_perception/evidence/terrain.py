@@ -60,10 +60,10 @@ class GroundRules:
     far_weight: float = 0.25
 
     def __post_init__(self) -> None:
-        if not 0 < self.ground_band_m < self.obstacle_min_m:
+        if not 0 < self.ground_band_m < self.obstacle_min_m < LOWER_THAN_M:
             raise EvidenceError(
                 f"ground within {self.ground_band_m} m and obstacles above {self.obstacle_min_m} "
-                "m: give 0 < ground_band_m < obstacle_min_m"
+                f"m: give 0 < ground_band_m < obstacle_min_m < {LOWER_THAN_M}"
             )
         if not 0 <= self.min_range_m < self.max_range_m <= self.far_m:
             raise EvidenceError(

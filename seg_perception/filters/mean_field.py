@@ -21,7 +21,6 @@ from seg_perception.filters.native import Handle, check, library, pointer
 
 Floats = NDArray[np.float32]
 
-
 Weight = float | Floats
 """What messages of one kind count: a number, or float32 [C, C] that mixes classes."""
 
@@ -45,7 +44,7 @@ class _Weights:
         """Check them; multiples of the identity become numbers, which cost one product less.
 
         Raises:
-            FilterError: a matrix of another size, or not finite.
+            FilterError: a matrix of another size, or what is not finite.
         """
         plain = [_as_number(weight, n_classes) for weight in weights]
         if compatibility is not None:
@@ -256,6 +255,8 @@ def _softmax(scores: Floats) -> Floats:
 
 def _as_number(weight: Weight, n_classes: int) -> Weight:
     if not isinstance(weight, np.ndarray):
+        if not np.isfinite(weight):
+            raise FilterError(f"the weight is {weight}: give a finite number")
         return float(weight)
     matrix = _square(weight, n_classes, "the weight")
     number = float(matrix[0, 0])

@@ -128,9 +128,13 @@ class EngineCache:
             RunnerError: the disk does not take it.
         """
         try:
-            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
-                file.write(hashlib.sha256(payload).hexdigest().encode() + payload)
-            os.replace(file.name, self.folder / name)
+            descriptor, path = tempfile.mkstemp(dir=self.folder)
+            try:
+                with open(descriptor, "wb") as file:
+                    file.write(hashlib.sha256(payload).hexdigest().encode() + payload)
+                os.replace(path, self.folder / name)
+            finally:
+                Path(path).unlink(missing_ok=True)  # it is there if the disk was full
         except OSError as error:
             raise RunnerError(
                 f"{self.folder / name} cannot be written ({error.strerror}): make room there"
@@ -147,7 +151,7 @@ class EngineCache:
 
     @contextmanager
     def building(self, name: str, progress: Progress) -> Iterator[None]:
-        """One process builds an engine, others wait for it instead of building it too.
+        """One process builds an engine and puts it; others wait instead of building it too.
 
         Raises:
             BuildStoppedError: `progress` ended the wait.

@@ -39,6 +39,7 @@ from seg_perception.runtime.onnx_wire import (
     GRAPH_NODE,
     GRAPH_OUTPUT,
     GRAPH_VALUE_INFO,
+    INT_ATTRIBUTE,
     MODEL_FUNCTION,
     MODEL_GRAPH,
     NODE_ATTRIBUTE,
@@ -46,18 +47,18 @@ from seg_perception.runtime.onnx_wire import (
     NODE_INPUT,
     NODE_OP_TYPE,
     NODE_OUTPUT,
+    STRING_ATTRIBUTE,
     TENSOR_DATA_TYPE,
     TENSOR_DIMS,
     TENSOR_NAME,
     TENSOR_RAW_DATA,
-    TENSOR_TYPE_ELEMENT,
-    TYPE_TENSOR,
     VALUE_NAME,
-    VALUE_TYPE,
     delimited,
     fields,
     integer,
+    number_attributes,
     payloads,
+    tensor_type,
     text,
     texts,
     varint,
@@ -68,7 +69,6 @@ DOMAIN = "seg_perception"
 
 _FLOAT, _UINT8, _INT32, _INT64, _FLOAT16 = 1, 2, 6, 7, 10  # TensorProto.DataType
 _NUMPY = {_FLOAT: "<f4", _FLOAT16: "<f2"}
-_INT_ATTRIBUTE, _STRING_ATTRIBUTE = 2, 3  # AttributeProto.AttributeType
 
 _SEEDS = ("Conv", "ConvTranspose", "DequantizeLinear")
 _FOLLOWERS = (
@@ -130,7 +130,7 @@ class _Node:
         attribute = (
             delimited(ATTRIBUTE_NAME, "to")
             + varint(ATTRIBUTE_INT, type_)
-            + varint(ATTRIBUTE_TYPE, _INT_ATTRIBUTE)
+            + varint(ATTRIBUTE_TYPE, INT_ATTRIBUTE)
         )
         rest = delimited(NODE_OP_TYPE, "Cast") + delimited(NODE_ATTRIBUTE, attribute)
         return _Node((source,), (target,), "Cast", "", rest)
@@ -145,8 +145,7 @@ class _Node:
         """Type that a Cast gives; 0 for all other nodes."""
         if self.op_type != "Cast":
             return 0
-        (attribute,) = payloads(memoryview(self.rest), NODE_ATTRIBUTE)
-        return integer(attribute, ATTRIBUTE_INT)
+        return int(number_attributes(memoryview(self.rest)).get("to", 0))
 
     def renamed(self, names: Mapping[str, str]) -> _Node:
         """With other inputs."""
@@ -236,18 +235,11 @@ def _is_replaced(function: memoryview, plugins: Collection[str]) -> bool:
     return text(function, FUNCTION_DOMAIN) == DOMAIN and text(function, FUNCTION_NAME) in plugins
 
 
-def _type(value: memoryview) -> int:
-    for type_ in payloads(value, VALUE_TYPE):
-        for tensor in payloads(type_, TYPE_TENSOR):
-            return integer(tensor, TENSOR_TYPE_ELEMENT)
-    return 0
-
-
 def _with_plugins(graph: _Graph, plugins: Collection[str], namespace: str) -> _Graph:
     attribute = (
         delimited(ATTRIBUTE_NAME, "plugin_namespace")
         + delimited(ATTRIBUTE_STRING, namespace)
-        + varint(ATTRIBUTE_TYPE, _STRING_ATTRIBUTE)
+        + varint(ATTRIBUTE_TYPE, STRING_ATTRIBUTE)
     )
     nodes = (
         replace(node, rest=node.rest + delimited(NODE_ATTRIBUTE, attribute))
@@ -275,8 +267,8 @@ def _with_constants(graph: _Graph, constants: Mapping[str, NDArray[np.int64]]) -
 
 def _with_uint8_at_the_borders(graph: _Graph) -> _Graph:
     """Float32 with the same whole numbers wherever uint8 stood, but for inputs and outputs."""
-    entering = [name for name, value in graph.inputs.items() if _type(value) == _UINT8]
-    leaving = [name for name, value in graph.outputs.items() if _type(value) == _UINT8]
+    entering = [name for name, value in graph.inputs.items() if _is_uint8(value)]
+    leaving = [name for name, value in graph.outputs.items() if _is_uint8(value)]
     names = {name: f"{name}.float" for name in (*entering, *leaving)}
     nodes = [_Node.cast(name, names[name], _FLOAT) for name in entering]
     for node in graph.nodes:
@@ -291,6 +283,10 @@ def _with_uint8_at_the_borders(graph: _Graph) -> _Graph:
         nodes.append(node)
     nodes += [_Node.cast(names[name], name, _UINT8) for name in leaving]
     return replace(graph, nodes=tuple(nodes))
+
+
+def _is_uint8(value: memoryview) -> bool:
+    return tensor_type(value).element == _UINT8
 
 
 def _with_whole_weights(graph: _Graph) -> _Graph:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -108,14 +109,15 @@ def open_on(
 
 
 def _tested(bundle: Bundle, device: Device, engines: _Engines, reason: str) -> TensorRTRunner:
-    runner = TensorRTRunner(bundle, device, engines.open, reason=reason)
-    try:
-        if engines.fresh:
-            check_bundle(bundle, runner, driving_outputs(bundle.manifest))
-            engines.keep()
-    except BaseException:
-        runner.close()
-        raise
+    with engines.building():
+        runner = TensorRTRunner(bundle, device, engines.open, reason=reason)
+        try:
+            if engines.fresh:
+                check_bundle(bundle, runner, driving_outputs(bundle.manifest))
+                engines.keep()
+        except BaseException:
+            runner.close()
+            raise
     return runner
 
 
@@ -142,16 +144,20 @@ class _Engines:
             raise RunnerError(f"precision {self.precision!r}: give one of {', '.join(PRECISIONS)}")
         self._operators, self._namespace = self._register()
 
+    def building(self) -> AbstractContextManager[None]:
+        """Hold this from before the first engine is opened until it is kept: others wait for it."""
+        key = self._key(self.precision, driving_outputs(self._bundle.manifest))
+        return self._cache.building(key.name, self._options.progress)
+
     def open(self, outputs: Sequence[str]) -> Engine:
         """The engine that computes these outputs."""
         key = self._key(self.precision, outputs)
-        with self._cache.building(key.name, self._options.progress):
-            plan = self._cache.get(key.name)
-            if plan is None:
-                self._refuse_repetition(key.name)
-                plan = self.fresh[key.name] = self._build(key.name, outputs)
-            elif self._options.precision is not None:
-                self._cache.prefer(key.name)
+        plan = self._cache.get(key.name)
+        if plan is None:
+            self._refuse_repetition(key.name)
+            plan = self.fresh[key.name] = self._build(key.name, outputs)
+        elif self._options.precision is not None:
+            self._cache.prefer(key.name)
         engine: Engine = self._tensorrt.TensorRTEngine(plan)
         return engine
 

@@ -222,8 +222,8 @@ class _Pipeline:
                 slot.unknown.discard(name)
                 self._write(buffer, inputs[name])
             elif name in self._defaults and name not in slot.unknown:
-                slot.unknown.add(name)
                 self._write(buffer, self._defaults[name])
+                slot.unknown.add(name)
         self._device.record(slot.uploaded, self._copying)
 
     def _write(self, buffer: Buffer, array: NDArray[Any]) -> None:

@@ -16,6 +16,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_cities_are_drives_and_stamps_count_frames(root: Path) -> None:
+    (root / "leftImg8bit" / "val" / ".DS_Store").touch()  # not a city
     data = Cityscapes(root, "val")
     assert data.drives == ("aachen", "weimar")
     samples = [data[i] for i in range(4)]

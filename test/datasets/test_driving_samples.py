@@ -66,6 +66,21 @@ def test_lidar_points_land_where_the_calibration_puts_them(
 
 
 @pytest.mark.data
+def test_a_scan_that_is_cut_off_or_missing_is_named(samples: Path, tmp_path: Path) -> None:
+    for name in ("image_2/000000.jpg", "calib/000000.txt", "velodyne/000000.bin"):
+        path = tmp_path / "kitti" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes((samples / "kitti" / name).read_bytes())
+    assert len(lidar_frames(tmp_path)) == 1
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DatasetError, match=r"000000\.bin is no KITTI scan"):
+        lidar_frames(tmp_path)
+    path.unlink()
+    with pytest.raises(DatasetError, match=r"000000\.bin is no KITTI scan"):
+        lidar_frames(tmp_path)
+
+
+@pytest.mark.data
 def test_the_ground_is_found_at_the_height_of_kittis_camera(lidar: list[LidarFrame]) -> None:
     for frame in lidar:
         plane = GroundTracker(1.5, 0.0).update(frame.pose.apply(frame.points))

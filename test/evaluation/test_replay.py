@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -110,7 +109,7 @@ def test_gallery_stays_small_and_shows_best_and_worst(runner: Runner) -> None:
         for i, frame in enumerate(frames(tiny_drive(n_frames))):
             labels = frame.answer.labels.copy()
             labels[:3] = ROAD if i == 13 else labels[:3]
-            truth = np.full_like(labels, VOID) if i in (0, 20) else frame.truth
+            truth = np.full_like(labels, VOID) if i >= n_frames - N_EXTREME else frame.truth
             yield replace(frame, truth=truth, answer=Answer(labels))
 
     exhibits = score_replay(answers(), TRANSPORT, TINY_CLASSES, Comparer(runner)).exhibits
@@ -119,6 +118,5 @@ def test_gallery_stays_small_and_shows_best_and_worst(runner: Runner) -> None:
     assert len(set(stamps)) == len(stamps)
     worst = [e for e in exhibits if e.why == "corrected worst"]
     assert worst[0].frame.stamp_ns == 13 * 100_000_000
-    assert all(math.isfinite(exhibit.gain or 0) for exhibit in worst)
     evenly = sorted(e.frame.stamp_ns for e in exhibits if e.why == "from the drive")
     assert evenly[-1] > 0.8 * stamps[-1]

@@ -14,6 +14,7 @@ from seg_perception.evidence.depth import (
     evidence_from_depth,
     sample_points,
 )
+from seg_perception.evidence.geometry import Pinhole
 from seg_perception.evidence.terrain import (
     FAR,
     GROUND,
@@ -132,7 +133,13 @@ def test_a_model_without_ground_cannot_use_depth() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"ground_band_m": 0.5}, {"max_range_m": 90.0}, {"min_range_m": 50.0}]
+    "values",
+    [
+        {"ground_band_m": 0.5},
+        {"obstacle_min_m": 2.5},  # above which nothing may be low
+        {"max_range_m": 90.0},
+        {"min_range_m": 50.0},
+    ],
 )
 def test_rules_that_contradict_themselves_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(EvidenceError, match="give 0 <"):
@@ -145,6 +152,12 @@ def test_the_plane_is_found_in_a_depth_image_that_shows_a_box() -> None:
     assert plane is not None
     assert plane.offset_m == pytest.approx(HEIGHT_M, abs=0.01)
     assert plane.normal @ PLANE.normal > np.cos(np.radians(0.2))
+
+
+def test_no_points_are_sampled_from_an_open_sky() -> None:
+    straight_ahead_at_a_pixel = Pinhole(16, 12, 14.0, 14.0, 8.0, 8.0)
+    sky = np.full((12, 16), np.inf, np.float32)
+    assert len(sample_points(sky, straight_ahead_at_a_pixel)) == 0
 
 
 def test_sampled_points_lie_where_the_depth_is() -> None:

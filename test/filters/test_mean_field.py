@@ -306,6 +306,8 @@ NAN = np.full((3, 40, 48), np.nan, np.float32)
         (lambda: guided_crf(scores_of(3), picture(), iterations=-1), "give 0 or more"),
         (lambda: dense_crf(scores_of(3), picture(), compatibility=np.eye(4)), "one row and column"),
         (lambda: dense_crf(scores_of(3), picture(), spatial=(3, np.eye(2))), "the weight is"),
+        (lambda: dense_crf(scores_of(3), picture(), spatial=(3, np.inf)), "weight is inf: give"),
+        (lambda: guided_crf(scores_of(3), picture(), weight=np.nan), "weight is nan: give a fin"),
         (lambda: guided_crf(scores_of(3), picture(), compatibility=np.eye(2)), "row and column"),
         (lambda: probs_to_scores(scores_of(3)), "scores already"),
         (lambda: set_num_threads(0), "1 or more"),

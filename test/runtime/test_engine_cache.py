@@ -22,6 +22,14 @@ def test_gives_back_what_was_put(tmp_path: Path) -> None:
     assert len(list(cache.folder.iterdir())) == 1
 
 
+def test_what_cannot_be_put_leaves_nothing_behind(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "cache")
+    (cache.folder / KEY.name).mkdir()
+    with pytest.raises(RunnerError, match="cannot be written"):
+        cache.put(KEY.name, b"engine")
+    assert [path.name for path in cache.folder.iterdir()] == [KEY.name]
+
+
 def test_the_folder_is_the_users_alone(tmp_path: Path) -> None:
     folder = EngineCache(tmp_path / "cache").folder
     assert folder.stat().st_mode & 0o777 == 0o700

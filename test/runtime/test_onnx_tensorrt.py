@@ -132,6 +132,17 @@ def test_uint8_lives_at_the_borders_only() -> None:
     assert TensorProto.UINT8 not in types_inside(rewritten)
 
 
+def test_a_cast_may_have_further_attributes() -> None:
+    """Since opset 19 it says how to saturate, which matters to float8 only."""
+    cast = helper.make_node("Cast", ["image"], ["scores"], to=TensorProto.FLOAT, saturate=1)
+    takes = [value("image", [3, 4], TensorProto.UINT8)]
+    model = onnx.load_from_string(serialized([cast], takes, [value("scores", [3, 4])], []))
+    model.opset_import[0].version = 19
+    rewritten = for_tensorrt(model.SerializeToString())
+    image = RNG.integers(0, 256, (3, 4), np.uint8)
+    np.testing.assert_array_equal(run(rewritten, {"image": image})[0], image)
+
+
 def types_inside(model: bytes) -> set[int]:
     """Of all values but inputs and outputs."""
     inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), strict_mode=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from simulated_gpu import SimulatedGpu, SimulatedTensorRT
+from simulated_gpu import SimulatedEngine, SimulatedGpu, SimulatedTensorRT
 from tiny_bundle import reseal, write_manifest, write_tiny_bundle
 from tiny_kernels import FILE
 
@@ -25,6 +26,7 @@ from seg_perception.runtime.tensorrt_runner import TensorRTRunner, driving_outpu
 
 TICK_S = 0.05
 """The kernel's clock, by which files are older or newer, ticks ten times as often."""
+PATIENCE_S = 20.0
 
 
 @pytest.fixture
@@ -60,6 +62,32 @@ def test_builds_once_and_keeps_the_engine(bundle: Bundle, cache: EngineCache) ->
     assert runner.reason == "TensorRT 10.3.0 on GPU (sm_87), fp16"
     assert "labels" in second.open(bundle).run({"image": np.zeros((1, 24, 32, 3), np.uint8)})
     assert (first.builds, second.builds) == (1, 0)
+
+
+def test_who_waits_for_a_build_gets_what_was_kept(bundle: Bundle, cache: EngineCache) -> None:
+    first, second = Machine(cache), Machine(cache)
+    waits, phases = threading.Event(), list[str]()
+
+    def progress(phase: str, done: int, total: int) -> bool:
+        phases.append(phase)
+        waits.set()
+        return True
+
+    thread = threading.Thread(target=second.open, args=(bundle,), kwargs={"progress": progress})
+
+    class BuiltEngine(SimulatedEngine):
+        """Built by now, and not yet found to be right."""
+
+        def __init__(self, plan: bytes) -> None:
+            super().__init__(first.gpu, plan)
+            thread.start()
+            assert waits.wait(PATIENCE_S)
+
+    first.tensorrt.TensorRTEngine = BuiltEngine  # type: ignore[method-assign, assignment]
+    first.open(bundle)
+    thread.join(PATIENCE_S)
+    assert (first.builds, second.builds) == (1, 0)
+    assert set(phases) == {"another process is building it"}
 
 
 def test_builds_what_may_be_asked_for_on_the_road(bundle: Bundle, cache: EngineCache) -> None:

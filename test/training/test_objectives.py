@@ -253,6 +253,18 @@ def test_the_denoisers_loss_is_cross_entropy_plus_squared_distance() -> None:
     assert float(found) == pytest.approx(float((cross + (clean - truth).square().sum(1)).mean()))
 
 
+@pytest.mark.parametrize("name", ["denoising", *PRIOR_PARTS])
+def test_a_batch_of_void_alone_teaches_nothing(name: str) -> None:
+    objective = OBJECTIVES[name](model_of(name), TASK)
+    objective.train()
+    batch = batch_of()
+    void = dataclasses.replace(batch, labels=torch.full_like(batch.labels, VOID))
+    loss = objective.loss(void, np.random.default_rng(0))
+    assert loss.isfinite()
+    if name in ("denoising", "prior_high"):
+        assert loss == 0
+
+
 def test_a_scenario_that_there_is_not_is_named() -> None:
     with pytest.raises(ValueError, match="scenario 'noise': use 'y' or 'y_true'"):
         Denoising(model_of("denoising"), TASK, scenario="noise")

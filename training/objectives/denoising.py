@@ -12,6 +12,7 @@ from torch import Tensor
 from seg_perception.classes import VOID
 from seg_perception.datasets import Sample
 from training.datasets import Batch
+from training.losses import hardest_cross_entropy, weighted_mean
 from training.model import Segmenter
 from training.objectives.base import Task, enable_dropout, labels_at, pooled_miou
 from training.refiners import Scene
@@ -84,9 +85,9 @@ class Denoising:
         clean = prepared.probs if self.scenario == "y" else truth
         noisy = clean + self.noise * torch.randn_like(clean)
         scores = self.denoiser.autoencoder(noisy, prepared.features, prepared.valid).float()
-        fit = F.cross_entropy(scores, labels, self.weights, ignore_index=VOID)
         distance = (scores.softmax(dim=1) - truth).square().sum(dim=1)
-        return fit + (distance * valid).sum() / valid.sum().clamp_min(1)
+        fit = hardest_cross_entropy(scores, labels, self.weights)
+        return fit + weighted_mean(distance, valid.float())
 
     def score(self, samples: Sequence[Sample], device: torch.device) -> float:
         """Pooled mIoU of the chain with the configured steps, percent."""

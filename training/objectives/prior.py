@@ -13,7 +13,7 @@ from seg_perception.classes import VOID
 from seg_perception.datasets import Sample
 from seg_perception.evaluation.scores import ConfusionMatrix
 from training.datasets import Batch
-from training.losses import gaussian_kl
+from training.losses import gaussian_kl, hardest_cross_entropy
 from training.model import Segmenter
 from training.objectives.base import Task, labels_at, labels_of, pooled_miou
 from training.refiners import Scene
@@ -203,7 +203,7 @@ class PriorHigh(PriorObjective):
     def bound(self, prepared: PreparedPrior, labels: Tensor) -> Tensor:
         """Cross-entropy, mean over the pixels, weighted by class."""
         scores = self.prior.full(prepared, prepared.code.mean)
-        return F.cross_entropy(scores, labels, self.weights, ignore_index=VOID)
+        return hardest_cross_entropy(scores, labels, self.weights)
 
     def score(self, samples: Sequence[Sample], device: torch.device) -> float:
         """Pooled mIoU of the scores at full size at the most likely code, percent."""

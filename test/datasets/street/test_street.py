@@ -154,6 +154,8 @@ def test_open_dataset_gives_each_split_its_own_streets() -> None:
     assert train.name == "street"
     with pytest.raises(DatasetError, match="train, val, test"):
         open_dataset("street", split="demo")
+    with pytest.raises(DatasetError, match="0 frames cannot make"):
+        open_dataset("street", frames=0)
 
 
 @pytest.mark.parametrize(
