@@ -134,10 +134,11 @@ def test_uint8_lives_at_the_borders_only() -> None:
 
 def test_a_cast_may_have_further_attributes() -> None:
     """Since opset 19 it says how to saturate, which matters to float8 only."""
-    cast = helper.make_node("Cast", ["image"], ["scores"], to=TensorProto.FLOAT, saturate=1)
+    cast = helper.make_node("Cast", ["image"], ["scores"], to=TensorProto.FLOAT)
     takes = [value("image", [3, 4], TensorProto.UINT8)]
     model = onnx.load_from_string(serialized([cast], takes, [value("scores", [3, 4])], []))
     model.opset_import[0].version = 19
+    model.graph.node[0].attribute.append(helper.make_attribute("saturate", 1))
     rewritten = for_tensorrt(model.SerializeToString())
     image = RNG.integers(0, 256, (3, 4), np.uint8)
     np.testing.assert_array_equal(run(rewritten, {"image": image})[0], image)
