@@ -49,7 +49,7 @@ setup(
     python_requires=">=3.10",
     entry_points={
         "console_scripts": [
-            "segmentation_node = seg_perception.ros.node:main",
+            "segmentation_node = seg_perception.ros.__main__:main",
             "seg-perception = seg_perception.cli:main",
         ],
     },

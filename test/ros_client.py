@@ -63,7 +63,7 @@ class NodeProcess:
     def __init__(self, folder: Path, parameters: Mapping[str, object]) -> None:
         self.log = folder / "node.log"
         given = [("-p", f"{name}:={value}") for name, value in parameters.items()]
-        command = [sys.executable, "-m", "seg_perception.ros.node", "--ros-args"]
+        command = [sys.executable, "-m", "seg_perception.ros", "--ros-args"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, *itertools.chain.from_iterable(given)],

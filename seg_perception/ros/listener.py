@@ -68,7 +68,8 @@ class Listener:
         masks: by the stamp of the image, nanoseconds.
         entropies: likewise.
         report: the node's last diagnostics.
-        receipts: how many messages of each sensor topic the node has dealt with, see `Receipts`.
+        receipts: how many messages of each sensor topic the node has dealt with, see `Receipts`;
+            only if `lossless`, for they cost the node as much as the smaller messages do.
     """
 
     def __init__(
@@ -87,7 +88,8 @@ class Listener:
         qos = LOSSLESS if lossless else DEEP
         node.create_subscription(Image, f"{target}/mask", self._on_mask, qos)
         node.create_subscription(Image, f"{target}/entropy", self._on_entropy, qos)
-        node.create_subscription(Header, f"{target}/received", self._on_receipt, LOSSLESS)
+        if lossless:
+            node.create_subscription(Header, f"{target}/received", self._on_receipt, LOSSLESS)
         # Confidence is published like the others, for a realistic load, but only entropy is shown.
         node.create_subscription(Image, f"{target}/confidence", lambda message: None, DEEP)
         # The last, so that who is told of something here is heard on the others, too.

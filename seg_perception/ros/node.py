@@ -8,7 +8,6 @@ active = also the subscriptions.
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Sequence
@@ -295,7 +294,7 @@ class SegmentationNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; the console script `segmentation_node`.
+    """Run the node until SIGINT or SIGTERM.
 
     Returns:
         The exit code: 0, or 1 for parameters that make no sense.
@@ -322,7 +321,3 @@ def main(args: list[str] | None = None) -> int:
     node.close()
     rclpy.shutdown()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -83,7 +83,7 @@ class NodeProcess:
         try:
             with _signals_deferred():
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "seg_perception.ros.node", "--ros-args", *arguments],
+                    [sys.executable, "-m", "seg_perception.ros", "--ros-args", *arguments],
                     env={**os.environ, **self.environment},
                     stdin=subprocess.DEVNULL,
                     stdout=self._log,
