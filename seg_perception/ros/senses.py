@@ -18,6 +18,7 @@ from seg_perception.classes import VOID, class_ids
 from seg_perception.errors import ConfigError, EvidenceError
 from seg_perception.evidence.buffer import EvidenceBuffer
 from seg_perception.evidence.depth import evidence_from_depth, sample_points
+from seg_perception.evidence.fuse import rescale
 from seg_perception.evidence.geometry import GroundPlane, Pinhole, Pose
 from seg_perception.evidence.ground import GroundTracker
 from seg_perception.evidence.lanes import (
@@ -172,7 +173,9 @@ class Senses:
         self._taken_ns[topic] = stamp
         evidence = _HANDLERS[topic](self, message)
         if evidence is not None:
-            self._buffer.add(evidence)
+            # Of the camera's size, moving it to another moment would cost ten times as much.
+            fitting = rescale(evidence, self._manifest.height, self._manifest.width)
+            self._buffer.add(fitting)
 
     def add(self, evidence: Evidence) -> None:
         """Remember evidence that is there already."""

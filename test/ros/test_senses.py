@@ -92,12 +92,13 @@ def test_thin_lines_and_what_lies_between_them_are_road(senses: Senses) -> None:
     set_source(senses, "lane_mask", kind="lines")
     lines = np.zeros((96, 128), np.uint8)
     for row in range(40, 96):
-        lines[row, [64 - row // 2, 64 + row // 2]] = 255
+        lines[row, [63 - row // 2, 65 + row // 2]] = 255
     senses.take(LANE_MASK, say.label_image(lines, S))
     evidence = only(senses)
-    assert possible(evidence, 90, 64) == {"road"}
-    assert evidence.weight[evidence.index[90, 64]] < evidence.weight[evidence.index[90, 19]]
-    assert evidence.index[90, 2] == 0
+    assert evidence.index.shape == (H, W)  # of the model's pixels the middle of 4 x 4
+    assert possible(evidence, 22, 16) == {"road"}
+    assert evidence.weight[evidence.index[22, 16]] < evidence.weight[evidence.index[22, 4]]
+    assert evidence.index[22, 0] == 0
 
 
 @pytest.mark.parametrize("message", [say.depth_image(S), say.cloud(S), say.cloud(S, "base_link")])
