@@ -4,8 +4,9 @@ This package is what ships to the vehicle: numpy, rclpy and a runtime, never tor
 trained by the `training` package of the same repository and arrive here as a bundle
 (`seg_perception.runtime.bundle`). The rooms, from the bottom up:
 
-- `errors`, `classes`, `timing`, `mailbox`, `nearest`: leaves that any room may use
+- `errors`, `classes`, `timing`, `mailbox`, `turns`, `nearest`: leaves that any room may use
 - `evidence`: what the vehicle knows, as set-valued labels
+- `filters`: guided filter, lattice and dense CRF, compiled or in numpy
 - `runtime`: from a bundle to an answer
 - `overlay`: pictures for people
 - `perceiver`: frame and evidence in, `Perception` out

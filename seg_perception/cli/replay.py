@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         SegPerceptionError: the bag, the bundle or the node is not what it should be.
     """
+    if args.live:
+        _refuse_what_plays(args)
     bundle = open_bundle(args.bundle)
     if args.live:
         result, drive = _listen(args, bundle), f"live from {args.node}"
@@ -159,6 +161,23 @@ def _truth_table(
             "--bundle and --class-map, or leave the source out, as in --evidence lanes,depth,lidar"
         )
     return label_table(str(bag.path), theirs, classes, class_map or {name: name for name in names})
+
+
+def _refuse_what_plays(args: argparse.Namespace) -> None:
+    """Options that say how a bag is played would otherwise be passed over in silence.
+
+    Raises:
+        ConfigError: one is given.
+    """
+    options = {
+        "--rate": args.rate,
+        "--topic": args.topic or None,
+        "--evidence": args.evidence,
+        "--class-map": args.class_map,
+    }
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigError(f"--live plays nothing: leave out {', '.join(given)}, or give a bag")
 
 
 def _listen(args: argparse.Namespace, bundle: Bundle) -> ReplayResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -74,17 +75,21 @@ class Outputs:
         self._node = node
         self._on_fault = on_fault
         self._classes = tuple(classes)
-        self._maps = {
-            name: self._publisher(Image, name) for name in ("mask", "confidence", "entropy")
-        }
-        self._overlay = self._publisher(Image, "overlay")
-        self._overlay_jpeg = self._publisher(CompressedImage, "overlay/compressed")
-        # Not a lifecycle publisher: names are known, and wanted, before the first frame.
-        self._label_info = node.create_publisher(
-            LABEL_INFO_TYPE, "~/label_info", LATCHED, callback_group=EVENTS
-        )
-        header = Header(stamp=node.get_clock().now().to_msg())
-        self._label_info.publish(label_info(self._classes, header))
+        with ExitStack() as made:
+            self._maps = {
+                name: self._publisher(made, Image, name)
+                for name in ("mask", "confidence", "entropy")
+            }
+            self._overlay = self._publisher(made, Image, "overlay")
+            self._overlay_jpeg = self._publisher(made, CompressedImage, "overlay/compressed")
+            # Not a lifecycle publisher: names are known, and wanted, before the first frame.
+            names = node.create_publisher(
+                LABEL_INFO_TYPE, "~/label_info", LATCHED, callback_group=EVENTS
+            )
+            made.callback(node.destroy_publisher, names)
+            header = Header(stamp=node.get_clock().now().to_msg())
+            names.publish(label_info(self._classes, header))
+            self._made = made.pop_all()
 
     def publish(
         self, perception: Perception, header: Header, settings: Settings
@@ -106,9 +111,7 @@ class Outputs:
 
     def destroy(self) -> None:
         """Take the topics back."""
-        for publisher in (*self._maps.values(), self._overlay, self._overlay_jpeg):
-            self._node.destroy_lifecycle_publisher(publisher)
-        self._node.destroy_publisher(self._label_info)
+        self._made.close()
 
     @property
     def shows_overlay(self) -> bool:
@@ -143,7 +146,7 @@ class Outputs:
         picture = hatch(picture, index, known.sets, self._classes)
         return picture if before is None else outline(picture, perception.labels != before)
 
-    def _publisher(self, message_type: type, name: str) -> LifecyclePublisher:
+    def _publisher(self, made: ExitStack, message_type: type, name: str) -> LifecyclePublisher:
         def incompatible(event: Any) -> None:
             topic = self._node.resolve_topic_name(f"~/{name}")
             policy = qos_policy_name_from_kind(event.last_policy_kind)
@@ -153,7 +156,7 @@ class Outputs:
                 f"use the sensor-data QoS (best effort), or set qos_overrides.{topic}.publisher",
             )
 
-        return self._node.create_lifecycle_publisher(
+        publisher = self._node.create_lifecycle_publisher(
             message_type,
             f"~/{name}",
             sensor_data(depth=5),
@@ -163,3 +166,5 @@ class Outputs:
             ),
             qos_overriding_options=OVERRIDABLE,
         )
+        made.callback(self._node.destroy_lifecycle_publisher, publisher)
+        return publisher

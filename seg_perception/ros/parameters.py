@@ -55,7 +55,7 @@ class SourceSettings:
     )
     max_rate: float = _parameter(
         0.0,
-        "Look at no more than this many messages per second, by their stamps; 0 = at all.",
+        "Look at no more than this many messages per second, by their stamps; 0 = all of them.",
         between=(0.0, 1000.0),
     )
 

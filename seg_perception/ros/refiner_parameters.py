@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
@@ -28,15 +29,19 @@ class RefinerParameters:
         self._node, self._perceiver = node, perceiver
         steps = perceiver.runner.bundle.manifest.looped_refiners
         self._refiners = {_parameter(name): name for name in steps}
-        given = {name: self._declare(name, default) for name, default in steps.items()}
+        given = {}
+        with ExitStack() as made:
+            for name, default in steps.items():
+                given[name] = self._declare(name, default)
+                made.callback(node.undeclare_parameter, _parameter(name))
+            self._made = made.pop_all()
         perceiver.refiner_iterations = given
         node.add_on_set_parameters_callback(self._on_parameters)
 
     def destroy(self) -> None:
         """Take the parameters off the node."""
         self._node.remove_on_set_parameters_callback(self._on_parameters)
-        for parameter in self._refiners:
-            self._node.undeclare_parameter(parameter)
+        self._made.close()
 
     def _declare(self, name: str, default: int) -> int:
         descriptor = ParameterDescriptor(

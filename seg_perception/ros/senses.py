@@ -148,7 +148,7 @@ class Senses:
         return reasons
 
     def is_wanted(self, topic: str, stamp: int) -> bool:
-        """Whether a message with this stamp (nanoseconds) is to be looked at at all."""
+        """Whether a message with this stamp (nanoseconds) is to be looked at."""
         source = SOURCE_OF.get(topic)
         if source is None:
             return True
@@ -212,8 +212,8 @@ class Senses:
             tracker.reset()
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_frame, self._distorted = message.header.frame_id, is_distorted(message)
         self._camera = to_pinhole(message) if any(message.p) or any(message.k) else None
+        self._camera_frame, self._distorted = message.header.frame_id, is_distorted(message)
 
     def _on_odometry(self, message: Odometry) -> None:
         self._odometry.add(to_planar_pose(message))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -44,6 +45,9 @@ class Session:
         runner: see above.
         journal: what happened since.
         inputs: the subscriptions; None unless active.
+
+    Raises:
+        Exception: what a given parameter or QoS override makes rclpy raise; then nothing stays.
     """
 
     def __init__(self, node: LifecycleNode, settings: Settings, runner: Runner) -> None:
@@ -51,16 +55,24 @@ class Session:
         self.runner = runner
         self.journal = Journal()
         self.inputs: Inputs | None = None
+        manifest = runner.bundle.manifest
         self._perceiver = Perceiver(self.runner)
-        self._refiners = RefinerParameters(node, self._perceiver)
-        self._senses = make_senses(self.runner.bundle.manifest, Frames(), settings)
+        self._senses = make_senses(manifest, Frames(), settings)
         self._intake: Intake | None = None
         self._gate = SourceGate()
-        self._receipts = None if self._senses is None else Receipts(node)
-        self._outputs = Outputs(node, self.runner.bundle.manifest.classes, self.on_fault)
+        self._receipts: Receipts | None = None
         self._new_evidence: set[str] = set()
         self._clock_jumps = 0
-        self.apply(settings)
+        with ExitStack() as made:
+            refiners = RefinerParameters(node, self._perceiver)
+            made.callback(refiners.destroy)
+            if self._senses is not None:
+                self._receipts = Receipts(node)
+                made.callback(self._receipts.destroy)
+            self._outputs = Outputs(node, manifest.classes, self.on_fault)
+            made.callback(self._outputs.destroy)
+            self.apply(settings)
+            self._made = made.pop_all()
 
     @property
     def counters(self) -> Counters:
@@ -110,10 +122,7 @@ class Session:
     def close(self) -> None:
         """Give back topics and memory."""
         self.stop()
-        self._refiners.destroy()
-        self._outputs.destroy()
-        if self._receipts is not None:
-            self._receipts.destroy()
+        self._made.close()
         self.runner.close()
 
     def on_frame(self, frame: Frame) -> None:

@@ -26,8 +26,10 @@ ENCODING = "rgb8"
 _GROUPS = {"input": ("height", "width", "encoding"), "graph": ("inputs", "outputs")}
 """Fields of `Manifest` that stand in an object of their own in the file."""
 
-EVALUATION_OUTPUTS = ("labels_replaced", "labels_optimised_replaced")
 UNREFINED_OUTPUT = "labels_unrefined"
+"""Labels before refinement and correction: for comparison, and for what the overlay outlines."""
+
+EVALUATION_OUTPUTS = ("labels_replaced", "labels_optimised_replaced")
 """Outputs that only the evaluation asks for: the scores with zero code, and the corrected ones,
 restricted to the classes that the evidence leaves possible."""
 
@@ -241,7 +243,7 @@ def output_specs(height: int, width: int, code_size: int) -> tuple[TensorSpec, .
     answers = [uint8_map(name) for name in ("labels", "confidence", "entropy")]
     if code_size:
         answers.append(TensorSpec("code", "float32", (1, code_size)))
-    answers.append(uint8_map("labels_unrefined"))
+    answers.append(uint8_map(UNREFINED_OUTPUT))
     if code_size:
         answers += [uint8_map(name) for name in EVALUATION_OUTPUTS]
     return tuple(answers)

@@ -106,6 +106,12 @@ def test_silence_is_explained(
     assert "no image of the same stamp came on /elsewhere" in complaint
 
 
+def test_options_of_a_bag_are_refused(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listen = ["replay", "--live", "--bundle", str(bundle), "--timeout", "1"]
+    assert main([*listen, "--rate", "bag", "--evidence", "none"]) == FAILED
+    assert "leave out --rate, --evidence" in capsys.readouterr().err
+
+
 def test_ctrl_c_may_come_at_any_line(bundle: Path) -> None:
     script = """
 from pathlib import Path

@@ -255,3 +255,12 @@ def test_evidence_of_another_moment_moves_with_the_vehicle(seeing: Senses) -> No
 def test_every_evidence_topic_belongs_to_a_source_with_settings() -> None:
     assert set(SOURCE_OF) == set(MESSAGE_TYPES) - AT_ONCE
     assert set(SOURCE_OF.values()) == set(Settings().evidence.by_source())
+
+
+def test_a_camera_info_that_cannot_be_read_changes_nothing(seeing: Senses) -> None:
+    broken = say.camera_info(0)
+    broken.header.frame_id, broken.width = "elsewhere", 0
+    with pytest.raises(EvidenceError):
+        seeing.take(CAMERA_INFO, broken)
+    seeing.take(DEPTH, say.depth_image(S))
+    assert only(seeing).index.any()

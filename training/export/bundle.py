@@ -99,46 +99,11 @@ def write_bundle(
     if size[0] % 8 or size[1] % 8:
         raise ValueError(f"size {size} must be multiples of 8: the solve works on cells of 8 x 8")
     graph = (CodeGraph if model.code else UnaryGraph)(exportable(model), size).eval()
-    code_size = model.code.size(*size) if model.code else 0
-    looped = len(graph.chain.looped)
-    classes = len(about.classes)
-    inputs = input_specs(*size, classes, code_size, max_sets(classes), looped)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         folder.chmod(0o755)
-        traced = to_onnx(graph, inputs, graph.outputs)
-        cases = [_golden_case(graph, sample, about) for sample in _golden_samples(size)]
-        quantisation = None
-        if rounding is not None:
-            unknown = _nothing_known(cases[0])
-            traced, quantisation = round_model(traced, rounding, unknown, classes)
-            cases = [GoldenCase(case.inputs, answer(traced, case.inputs)) for case in cases]
-        onnx.save(halve_weights(traced), folder / MODEL_FILE)
-        np.savez_compressed(folder / GOLDEN_FILE, **_flatten(cases))
-        card = model_card(about.name, about.data, about.scores, _commit(), quantisation)
-        (folder / CARD_FILE).write_text(card)
-        if kernel_storage:
-            _write_kernels(folder / KERNELS_FOLDER, graph.chain, classes, kernel_storage)
-        manifest = Manifest(
-            format_version=FORMAT_VERSION,
-            name=about.name,
-            classes=tuple(about.classes),
-            class_groups=dict(about.groups),
-            height=size[0],
-            width=size[1],
-            encoding="rgb8",
-            inputs=inputs,
-            outputs=output_specs(*size, code_size),
-            code_size=code_size,
-            refiners=_refiners(model),
-            custom_ops=tuple(graph.chain.shapes),
-            provenance={"recipe": about.recipe, "data": list(about.data), "commit": _commit()},
-            scores=about.scores,
-            files=_hashes(folder),
-            quantisation=quantisation,
-        )
-        (folder / MANIFEST_FILE).write_text(manifest.to_json())
+        _fill(folder, graph, about, kernel_storage, rounding)
         bundle = load_bundle(folder)
         # A vehicle may lack the compiled filters, so both ways through our operators must do.
         for filters in (True, False) if bundle.manifest.custom_ops else (True,):
@@ -147,6 +112,54 @@ def write_bundle(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return load_bundle(out)
+
+
+def _fill(
+    folder: Path,
+    graph: Graph,
+    about: About,
+    kernel_storage: str | None,
+    rounding: Rounding | None,
+) -> None:
+    """Write all files of a bundle; arguments as in `write_bundle`."""
+    model, size, classes = graph.model, graph.size, len(about.classes)
+    code_size = model.code.size(*size) if model.code else 0
+    inputs = input_specs(*size, classes, code_size, max_sets(classes), len(graph.chain.looped))
+    traced = to_onnx(graph, inputs, graph.outputs)
+    cases = [_golden_case(graph, sample, about) for sample in _golden_samples(size)]
+    quantisation = None
+    if rounding is not None:
+        unknown = _nothing_known(cases[0])
+        traced, quantisation = round_model(traced, rounding, unknown, classes)
+        cases = [GoldenCase(case.inputs, answer(traced, case.inputs)) for case in cases]
+    commit = _commit()
+    card = model_card(
+        about.name, about.data, about.scores, commit, quantisation, correctable=bool(code_size)
+    )
+    onnx.save(halve_weights(traced), folder / MODEL_FILE)
+    np.savez_compressed(folder / GOLDEN_FILE, **_flatten(cases))
+    (folder / CARD_FILE).write_text(card)
+    if kernel_storage:
+        _write_kernels(folder / KERNELS_FOLDER, graph.chain, classes, kernel_storage)
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        name=about.name,
+        classes=tuple(about.classes),
+        class_groups=dict(about.groups),
+        height=size[0],
+        width=size[1],
+        encoding="rgb8",
+        inputs=inputs,
+        outputs=output_specs(*size, code_size),
+        code_size=code_size,
+        refiners=_refiners(model),
+        custom_ops=tuple(graph.chain.shapes),
+        provenance={"recipe": about.recipe, "data": list(about.data), "commit": commit},
+        scores=about.scores,
+        files=_hashes(folder),
+        quantisation=quantisation,
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.to_json())
 
 
 def _write_kernels(folder: Path, chain: Chain, classes: int, storage: str) -> None:

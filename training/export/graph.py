@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, UNREFINED_OUTPUT
 from training.export.chain import Chain
 from training.model import Segmenter
 from training.refiners import EvidenceBatch, GaussianPrior, Scene
@@ -24,8 +25,7 @@ CHANCE = 0.4
 """Probability that a wrong piece of evidence's set has by chance."""
 PRIOR_CELLS, PRIOR_WRONG = 20.0, 0.02
 """How often evidence is wrong before a frame shows it: as if this share of so many cells were."""
-MAPS = ("labels", "confidence", "entropy", "code", "labels_unrefined")
-EVALUATION_MAPS = ("labels_replaced", "labels_optimised_replaced")
+MAPS = ("labels", "confidence", "entropy", "code", UNREFINED_OUTPUT)
 
 
 class Graph(nn.Module):
@@ -78,7 +78,7 @@ class CodeGraph(Graph):
         "prior_code",
         "prior_precision",
     )
-    outputs = MAPS + EVALUATION_MAPS
+    outputs = MAPS + EVALUATION_OUTPUTS
 
     def forward(
         self,

@@ -8,6 +8,21 @@ from typing import Any
 
 from seg_perception.runtime.bundle import Quantisation
 
+CORRECTABLE = """
+It can be corrected while driving: evidence from lanes, depth or maps is fitted by an optimisable
+code inside the model.
+"""
+
+CAMVID = "camvid"
+CAMVID_SCORES = """
+CamVid's val split shares a drive with half of the training frames, so its scores flatter; the
+figures under `leave_one_drive_out` come from models that never saw the scored drive.
+"""
+CAMVID_LIMITS = """
+It was trained on a few hundred daylight and dusk frames of one English city; rare classes (pole,
+sign, fence, pedestrian, bicyclist) are found far less surely than road or sky.
+"""
+
 
 def model_card(
     name: str,
@@ -15,6 +30,8 @@ def model_card(
     scores: Mapping[str, Any],
     commit: str,
     quantisation: Quantisation | None = None,
+    *,
+    correctable: bool,
 ) -> str:
     """Markdown: what the model is for, what it was trained on (and the terms), what it scores.
 
@@ -24,14 +41,15 @@ def model_card(
         scores: measured scores, nested; shown as they are.
         commit: of the code that made it.
         quantisation: how it was rounded, if it was.
+        correctable: whether it has a code, so that it takes evidence.
     """
+    of_camvid = any(entry["name"] == CAMVID for entry in data)
     sources = "\n".join(f"- **{entry['name']}**: {entry['terms']}" for entry in data)
     return f"""# {name}
 
-Semantic segmentation of road scenes that can be corrected while driving: evidence from lanes, depth
-or maps is fitted by an optimisable code inside the model. Made by `training.export` at commit
-`{commit}`; the recipe, its seed and every setting stand in `manifest.json` under `provenance`.
-
+Semantic segmentation. Made by `training.export` at commit `{commit}`; the recipe, its seed and
+every setting stand in `manifest.json` under `provenance`.
+{CORRECTABLE if correctable else ""}
 ## Trained on
 {sources}
 
@@ -41,14 +59,10 @@ The weights derive from this data; its terms bind their use.
 ```json
 {json.dumps(scores, indent=2)}
 ```
-CamVid's val split shares a drive with half of the training frames, so its scores flatter; the
-figures under `leave_one_drive_out` come from models that never saw the scored drive.
-{_rounding(quantisation)}
+{CAMVID_SCORES if of_camvid else ""}{_rounding(quantisation)}
 ## Not for
-Driving without supervision. It was trained on a few hundred daylight and dusk frames of one English
-city; rare classes (pole, sign, fence, pedestrian, bicyclist) are found far less surely than road or
-sky, and its confidence is not calibrated.
-"""
+Driving without supervision. Its confidence is not calibrated.
+{CAMVID_LIMITS if of_camvid else ""}"""
 
 
 def _rounding(quantisation: Quantisation | None) -> str:

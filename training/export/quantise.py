@@ -29,7 +29,7 @@ OPSET = 19
 makes of those here."""
 
 UNARY = "/unary/"
-"""What the tracer calls the nodes of the unary network begins so."""
+"""How the names begin that the tracer gives to the unary network's nodes."""
 
 SAMPLED = 8192
 """Values that are looked at of each tensor in each frame."""

@@ -109,7 +109,6 @@ class Autoencoder(nn.Module):
             nn.Conv2d(width, target, 3, padding=1)
             for width, target in zip(outputs, (classes, *outputs[:-1]), strict=True)
         )
-
         if config.residual:
             nn.init.zeros_(self.up[0].weight)
             nn.init.zeros_(self.up[0].bias)
@@ -129,11 +128,9 @@ class Autoencoder(nn.Module):
             fine.append(_masked(F.relu(convolution(x)), valids[level]))
             pooled.append(_pooled(fine[-1]))
             valids.append(None if valid is None else _pooled(valids[level]))
-            met = (
-                [pooled[-1], _masked(features, valids[-1])] if level == self.join else [pooled[-1]]
-            )
-            x = torch.cat(met, dim=1)
-        x = pooled[-1]
+            x = pooled[-1]
+            if level == self.join:
+                x = torch.cat([x, _masked(features, valids[-1])], dim=1)
         for level in reversed(range(len(self.up))):
             x = self.up[level](_masked(unpool(x, fine[level], pooled[level]), valids[level]))
             if self.skips and level:
