@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from training.denoiser_steps import choose, denoiser_of, frames_on_val, load_checkpoint
+from training.checkpoints import load_model
+from training.denoiser_steps import choose, denoiser_of, frames_on_val
 from training.evaluate import __main__ as evaluate
 from training.recipe import Recipe, load_recipe, override
 from training.train import train
@@ -139,7 +140,7 @@ def iterative_denoiser(bench: Bench) -> None:
 
 def steps(bench: Bench, recipe: Recipe, path: Path) -> tuple[str, ...]:
     """Step size and count, chosen on every fourth frame of val."""
-    model = load_checkpoint(recipe, path)
+    model = load_model(recipe, path)
     frames = frames_on_val(recipe, bench.root, model, every=4)
     return choose(denoiser_of(model), frames, model.classes, SIZES, steps=12).settings
 

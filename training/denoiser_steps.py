@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from tqdm import tqdm
 
-from seg_perception.datasets import Sample, dataset_classes
+from seg_perception.datasets import Sample
 from seg_perception.evaluation.scores import ConfusionMatrix
+from training.checkpoints import best_of, load_model
+from training.command import add_recipe, mistakes_told
 from training.datasets.frames import open_without
+from training.errors import TrainingError
 from training.model import Segmenter
 from training.objectives.base import image_of, labels_of
-from training.recipe import Recipe, load_recipe, override, recipe_names
+from training.recipe import Recipe, load_recipe, override
 from training.refiners import Scene
 from training.refiners.denoiser import DenoiserRefiner, PreparedDenoiser
 
@@ -97,24 +100,16 @@ def choose(
     """The step size and count of the highest mIoU; of equals, the fewest steps.
 
     Raises:
-        ValueError: no frames.
+        TrainingError: no frames.
     """
     if not frames:
-        raise ValueError("no frames to choose by: leave out drives that do not hold all of val")
+        raise TrainingError("no frames to choose by: leave out drives that do not hold all of val")
     choices = [
         Choice(step_size, count, miou)
         for step_size in step_sizes
         for count, miou in enumerate(curve(denoiser, frames, classes, step_size, steps))
     ]
     return max(choices, key=lambda choice: (choice.miou, -choice.steps))
-
-
-def load_checkpoint(recipe: Recipe, path: Path) -> Segmenter:
-    """The recipe's model with the weights of a checkpoint, in evaluation mode."""
-    classes, _ = dataset_classes(recipe.data.dataset)
-    model = Segmenter(len(classes), recipe.unary, recipe.refiners).eval()
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-    return model
 
 
 def frames_on_val(
@@ -130,23 +125,21 @@ def frames_on_val(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m training.denoiser_steps", description=__doc__)
-    parser.add_argument("recipe", choices=recipe_names())
-    parser.add_argument("--root", type=Path, help="folder of the dataset")
+    add_recipe(parser)
     parser.add_argument("--checkpoint", type=Path, help="default: of the recipe's last stage")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
     parser.add_argument("--step-sizes", type=float, nargs="+", default=STEP_SIZES)
     parser.add_argument("--steps", type=int, default=50, help="at most so many")
     parser.add_argument("--every", type=int, default=1, help="only every Nth val frame")
-    parser.add_argument("--set", nargs="*", default=[], help="as in training")
     options = parser.parse_args(arguments)
-    recipe = override(load_recipe(options.recipe), tuple(options.set))
-    if recipe.refiner("denoiser") is None:
-        parser.error(f"recipe {recipe.name!r} has no denoiser")
-    path = options.checkpoint or options.runs / recipe.name / recipe.stages[-1].name / "best.pt"
-    model = load_checkpoint(recipe, path)
-    frames = frames_on_val(recipe, options.root, model, options.every)
-    denoiser = denoiser_of(model)
-    chosen = choose(denoiser, frames, model.classes, options.step_sizes, options.steps)
+    with mistakes_told(parser):
+        recipe = override(load_recipe(options.recipe), options.set)
+        if recipe.refiner("denoiser") is None:
+            parser.error(f"recipe {recipe.name!r} has no denoiser")
+        model = load_model(recipe, options.checkpoint or best_of(recipe, options.runs))
+        frames = frames_on_val(recipe, options.root, model, options.every)
+        chosen = choose(
+            denoiser_of(model), frames, model.classes, options.step_sizes, options.steps
+        )
     Console().print(
         f"mIoU {chosen.miou:.2f} on {len(frames)} val frames with --set {' '.join(chosen.settings)}"
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.networks import NetworkConfig, build_network
 from training.refiners import (
     CodeRefiner,
@@ -42,7 +43,7 @@ class Segmenter(nn.Module):
         refiners: of any in `training.refiners.REFINERS`, in the order of the chain.
 
     Raises:
-        ValueError: one refiner twice.
+        TrainingError: one refiner twice.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Segmenter(nn.Module):
         super().__init__()
         names = [refiner_name(config) for config in refiners]
         if len(set(names)) < len(names):
-            raise ValueError(f"refiners {', '.join(names)}: a chain holds each refiner once")
+            raise TrainingError(f"refiners {', '.join(names)}: a chain holds each refiner once")
         self.classes = classes
         self.unary = build_network(classes, unary)
         channels = self.unary.channels

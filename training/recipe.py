@@ -6,13 +6,16 @@ import dataclasses
 import importlib
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from training.datasets import Augmentation
+from training.errors import TrainingError
 from training.networks import NETWORKS, NetworkConfig, UNetConfig, network_name
 from training.refiners import REFINERS, RefinerConfig, refiner_name
+
+SWITCH = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,12 @@ class Recipe:
         """The stage of that name.
 
         Raises:
-            KeyError: there is none; the message lists those there are.
+            TrainingError: there is none; the message lists those there are.
         """
         for stage in self.stages:
             if stage.name == name:
                 return stage
-        raise KeyError(
+        raise TrainingError(
             f"no stage {name!r} in recipe {self.name!r}: {[s.name for s in self.stages]}"
         )
 
@@ -139,16 +142,16 @@ def load_recipe(name: str) -> Recipe:
     """The `RECIPE` of `training/recipes/NAME.py`.
 
     Raises:
-        KeyError: unknown name; the message lists those there are.
+        TrainingError: unknown name; the message lists those there are.
     """
     if name not in recipe_names():
-        raise KeyError(f"no recipe {name!r}; there are: {', '.join(recipe_names())}")
+        raise TrainingError(f"no recipe {name!r}; there are: {', '.join(recipe_names())}")
     recipe = importlib.import_module(f"training.recipes.{name}").RECIPE
     assert isinstance(recipe, Recipe)
     return recipe
 
 
-def override(recipe: Recipe, assignments: tuple[str, ...]) -> Recipe:
+def override(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
     """Change single fields: ``seed=3``, ``code.conditioning=concat``, ``unary_stage.epochs=2``.
 
     The first word is a field of the recipe, the name of a refiner in its chain, or the name of a
@@ -157,14 +160,17 @@ def override(recipe: Recipe, assignments: tuple[str, ...]) -> Recipe:
     ``stages=NAME,NAME`` leaves only these.
 
     Raises:
-        KeyError: no such field, network, refiner or stage; the message lists those there are.
-        ValueError: not of the form ``path=value``, or the value does not fit the field.
+        TrainingError: no such field, network, refiner or stage, where the message lists those there
+            are; or not of the form ``path=value``; or the value does not fit the field.
     """
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:
-            raise ValueError(f"{assignment!r} is not of the form field=value")
-        recipe = _assign_recipe(recipe, path.split("."), text)
+            raise TrainingError(f"{assignment!r} is not of the form field=value")
+        try:
+            recipe = _assign_recipe(recipe, path.split("."), text)
+        except TrainingError as error:
+            raise TrainingError(f"{assignment}: {error}") from error
     return recipe
 
 
@@ -177,7 +183,7 @@ def _assign_recipe(recipe: Recipe, path: list[str], text: str) -> Recipe:
     if path == ["stages"]:
         kept = tuple(recipe.stage(word) for word in text.split(",") if word)
         return dataclasses.replace(recipe, stages=kept)
-    if path == ["unary"] and text in NETWORKS:
+    if path == ["unary"]:
         return dataclasses.replace(recipe, unary=_default(NETWORKS, text))
     config = recipe.refiner(name)
     if _is_stage(recipe, path, config):
@@ -201,7 +207,7 @@ def _is_stage(recipe: Recipe, path: list[str], refiner: RefinerConfig | None) ->
 
 def _default(registry: Mapping[str, tuple[Any, Any]], name: str) -> Any:
     if name not in registry:
-        raise KeyError(f"no {name!r}; there are: {', '.join(registry)}")
+        raise TrainingError(f"no {name!r}; there are: {', '.join(registry)}")
     return registry[name][0]()
 
 
@@ -213,7 +219,9 @@ def _assign(record: Any, path: list[str], text: str) -> Any:
         return {**record, name: _assign(record.get(name), rest, text)}
     names = _field_names(record)
     if name not in names:
-        raise KeyError(f"{type(record).__name__} has no field {name!r}; it has: {', '.join(names)}")
+        raise TrainingError(
+            f"{type(record).__name__} has no field {name!r}; it has: {', '.join(names)}"
+        )
     return dataclasses.replace(record, **{name: _assign(getattr(record, name), rest, text)})
 
 
@@ -226,15 +234,17 @@ def _field_names(record: Any) -> tuple[str, ...]:
 def _parse(text: str, like: Any) -> Any:
     """Read a value of the same type as the one it replaces."""
     if dataclasses.is_dataclass(like):
-        raise ValueError(f"{text!r}: set single fields, of {', '.join(_field_names(like))}")
+        raise TrainingError(f"{text!r}: set single fields, of {', '.join(_field_names(like))}")
     if isinstance(like, tuple):
         items = [item for item in text.split(",") if item]
         return tuple(_parse(item, like[0] if like else "") for item in items)
     if like is None:  # an option that the recipe does not give
         return _json_or_text(text)
-    if isinstance(like, bool):
-        return json.loads(text)
-    return type(like)(text)
+    try:
+        return SWITCH[text.lower()] if isinstance(like, bool) else type(like)(text)
+    except (ValueError, KeyError):
+        kind = " or ".join(SWITCH) if isinstance(like, bool) else type(like).__name__
+        raise TrainingError(f"{text!r} is no {kind}; it is {like} now") from None
 
 
 def _json_or_text(text: str) -> Any:

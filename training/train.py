@@ -24,14 +24,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from seg_perception.classes import ClassInfo
-from seg_perception.datasets import Sample, open_dataset
+from seg_perception.datasets import Sample, dataset_classes, open_dataset
 from training import workers
+from training.checkpoints import load_weights, read_checkpoint
+from training.command import add_recipe, mistakes_told
 from training.datasets import Batch, Loader
 from training.datasets.frames import frames_of, open_without, spread
+from training.errors import TrainingError
 from training.losses import class_weights
 from training.model import Segmenter
-from training.objectives import OBJECTIVES, Objective, Task
-from training.recipe import Recipe, Stage, load_recipe, override, recipe_names
+from training.objectives import Task, build_objective
+from training.recipe import Recipe, Stage, load_recipe, override
 
 CPU = torch.device("cpu")
 
@@ -65,8 +68,8 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
     val split.
 
     Raises:
-        ValueError: a drive to leave out that the dataset does not hold, or stages that mix it with
-            rendered streets, which have other classes.
+        TrainingError: a drive to leave out that the dataset does not hold, or stages that mix it
+            with rendered streets, which have other classes.
     """
     data = recipe.data
     (train, train_drives), (val, val_drives) = (
@@ -75,7 +78,7 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
     )
     drives = sorted({*train_drives, *val_drives})
     if unknown := sorted(set(data.leave_out) - set(drives)):
-        raise ValueError(
+        raise TrainingError(
             f"no drive {', '.join(unknown)} to leave out; there are {', '.join(drives)}"
         )
     samples, held = frames_of(train, "decode train"), frames_of(val, "decode val")
@@ -83,7 +86,7 @@ def load_material(recipe: Recipe, root: Path | None) -> Material:
     if any(stage.street for stage in recipe.stages):
         street = open_dataset("street", None, "train", frames=data.street_frames, seed=recipe.seed)
         if street.classes != train.classes:
-            raise ValueError(
+            raise TrainingError(
                 f"{data.dataset} has other classes than the rendered streets: set street=false in "
                 f"{', '.join(stage.name for stage in recipe.stages if stage.street)}"
             )
@@ -144,7 +147,7 @@ class StageRun:
             stage.class_exponent,
         )
         task = Task(material.classes, material.groups, weights.to(self.device))
-        self.objective: Objective = OBJECTIVES[stage.objective](model, task, **stage.options)
+        self.objective = build_objective(stage.objective, stage.options, model, task)
         model.zero_grad()  # what the last stage left would be clipped along with this one's
         samples = [*material.train, *(material.street if stage.street else ())]
         share = (workers.rank(), workers.count())
@@ -179,7 +182,7 @@ class StageRun:
                 self._save(score)
         bar.close()
         workers.wait()  # for the first one's files
-        self.model.load_state_dict(_load(self.folder / "best.pt")["model"])
+        self.model.load_state_dict(read_checkpoint(self.folder / "best.pt")["model"])
 
     def _train_epoch(self, bar: tqdm[Any]) -> float:
         self.objective.train()
@@ -262,9 +265,9 @@ class StageRun:
         path = self.folder / "last.pt"
         if not path.exists():
             return
-        state = _load(path)
+        state = read_checkpoint(path)
         self.epoch, self.best = state["epoch"], state["best"]
-        self.model.load_state_dict(state["model"])
+        load_weights(self.model, state, path, self.recipe)
         self.average.restore(state["average"], state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
 
@@ -277,8 +280,30 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
+def check_stages(recipe: Recipe) -> None:
+    """Refuse at once what the last stage would refuse after hours of the others.
+
+    Raises:
+        TrainingError: a stage whose objective, or an option of it, is none, or does not fit.
+    """
+    classes, groups = dataset_classes(recipe.data.dataset)
+    model = Segmenter(len(classes), recipe.unary, recipe.refiners)
+    task = Task(classes, groups, torch.ones(len(classes)))
+    for stage in recipe.stages:
+        try:
+            build_objective(stage.objective, stage.options, model, task)
+        except TrainingError as error:
+            raise TrainingError(f"stage {stage.name}: {error}") from error
+
+
 def train(recipe: Recipe, root: Path | None, runs: Path) -> Segmenter:
-    """Run every stage of a recipe and return the model with the best weights of the last."""
+    """Run every stage of a recipe and return the model with the best weights of the last.
+
+    Raises:
+        TrainingError: recipe, data and what earlier runs left do not fit together.
+        DatasetError: the dataset is not there, or not as it should be.
+    """
+    check_stages(recipe)
     with workers.joined() as device:
         torch.manual_seed(recipe.seed)
         material = load_material(recipe, root)
@@ -296,15 +321,15 @@ def begin_with(model: Segmenter, path: Path) -> None:
     """Take over the weights that another run's checkpoint has under the same names.
 
     Raises:
-        ValueError: it has none of the model's, or one of another shape.
+        TrainingError: it has none of the model's, or one of another shape.
     """
-    found = _load(path)["model"]
+    found = read_checkpoint(path)["model"]
     own = model.state_dict()
     shared = {name: value for name, value in found.items() if name in own}
     different = sorted(name for name, value in shared.items() if value.shape != own[name].shape)
     if different or not shared:
         misfit = f"{different[0]} has another shape" if different else "no weight has the same name"
-        raise ValueError(
+        raise TrainingError(
             f"{path} does not fit the recipe ({misfit}): --set network and refiners as they were "
             "in its training"
         )
@@ -337,34 +362,28 @@ def _store(state: dict[str, Any], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
-    parser.add_argument("recipe", choices=recipe_names())
-    parser.add_argument("--root", type=Path, help="folder of the dataset")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
+    add_recipe(parser)
     parser.add_argument(
         "--leave-out", nargs="*", default=[], help="drives neither trained on nor chosen by"
-    )
-    parser.add_argument(
-        "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change the recipe"
     )
     parser.add_argument("--threads", type=int, help="CPU threads")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = override(load_recipe(options.recipe), tuple(options.set))
-    if options.leave_out:
-        data = replace(recipe.data, leave_out=tuple(options.leave_out))
-        recipe = replace(
-            recipe, data=data, name=f"{recipe.name}-without-{'-'.join(options.leave_out)}"
-        )
-    train(recipe, options.root, options.runs)
+    with mistakes_told(parser, "stopped; the same command goes on after the last finished epoch"):
+        recipe = override(load_recipe(options.recipe), options.set)
+        train(_without(recipe, options.leave_out), options.root, options.runs)
+
+
+def _without(recipe: Recipe, drives: Sequence[str]) -> Recipe:
+    """The recipe that leaves drives out, under a name of its own."""
+    if not drives:
+        return recipe
+    data = replace(recipe.data, leave_out=tuple(drives))
+    return replace(recipe, data=data, name=f"{recipe.name}-without-{'-'.join(drives)}")
 
 
 if __name__ == "__main__":

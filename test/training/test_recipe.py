@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_training import tiny_recipe
 
+from training.errors import TrainingError
 from training.networks import FCN8sConfig, UNetConfig
 from training.objectives import OBJECTIVES
 from training.recipe import load_recipe, override, recipe_names
@@ -35,12 +36,12 @@ def test_documented_changes_can_be_made() -> None:
 
 
 def test_an_unknown_recipe_lists_those_there_are() -> None:
-    with pytest.raises(KeyError, match=r"no recipe 'nope'; there are: .*camvid_code"):
+    with pytest.raises(TrainingError, match=r"no recipe 'nope'; there are: .*camvid_code"):
         load_recipe("nope")
 
 
 def test_an_unknown_stage_lists_those_there_are() -> None:
-    with pytest.raises(KeyError, match=r"no stage 'nope' in recipe 'tiny': .*code_solver"):
+    with pytest.raises(TrainingError, match=r"no stage 'nope' in recipe 'tiny': .*code_solver"):
         tiny_recipe().stage("nope")
 
 
@@ -77,7 +78,7 @@ def test_the_chain_and_the_network_are_changed_by_name() -> None:
 def test_only_the_stages_that_are_named_are_left() -> None:
     recipe = override(tiny_recipe(), ("stages=code_vae",))
     assert recipe.stages == (tiny_recipe().stage("code_vae"),)
-    with pytest.raises(KeyError, match="no stage 'nope'"):
+    with pytest.raises(TrainingError, match="no stage 'nope'"):
         override(tiny_recipe(), ("stages=unary,nope",))
 
 
@@ -106,7 +107,7 @@ def test_a_word_that_is_both_stage_and_field_is_told_apart_by_what_follows() -> 
     ],
 )
 def test_an_unknown_field_lists_those_there_are(assignment: str, message: str) -> None:
-    with pytest.raises(KeyError, match=message):
+    with pytest.raises(TrainingError, match=message):
         override(tiny_recipe(), (assignment,))
 
 
@@ -114,7 +115,12 @@ def test_an_unknown_field_lists_those_there_are(assignment: str, message: str) -
     ("assignment", "message"),
     [
         ("seed", "not of the form field=value"),
-        ("seed=three", "three"),
+        ("seed=three", "seed=three: 'three' is no int; it is 0 now"),
+        ("code_vae.street=yes", "'yes' is no true or false"),
+        ("code_vae.augmentation.crop=32", r"crop \(32,\): give HEIGHT,WIDTH"),
+        ("code_vae.augmentation.crop=30,48", "multiples of 8"),
+        ("code_vae.augmentation.scale=2,1", "give LEAST,MOST"),
+        ("unary=resnet", "no 'resnet'; there are: .*dilated_resnet"),
         ("code=concat", "set single fields, of .*conditioning"),
         ("code.likelihood=hinge", "use 'cross_entropy' or 'squared'"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.classes import VOID
+from training.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Augmentation:
     shading: float = 0.4
     noise: float = 8.0
     blur: float = 1.2
+
+    def __post_init__(self) -> None:
+        if len(self.crop) != 2 or any(side < 8 or side % 8 for side in self.crop):
+            raise TrainingError(f"crop {self.crop}: give HEIGHT,WIDTH, multiples of 8")
+        for name in ("scale", "aspect", "gamma", "exposure", "channel_gain", "saturation"):
+            limits = getattr(self, name)
+            if len(limits) != 2 or not 0 <= limits[0] <= limits[1]:
+                raise TrainingError(f"{name} {limits}: give LEAST,MOST, none below 0")
 
     def __call__(
         self, image: NDArray[np.uint8], labels: NDArray[np.uint8], rng: np.random.Generator

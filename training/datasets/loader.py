@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seg_perception.datasets import Sample
 from training.datasets.augment import Augmentation
+from training.errors import TrainingError
 
 WORKERS = max(1, (os.cpu_count() or 1) // 4)
 """Threads of a loader: most cores are left to the training."""
@@ -51,7 +52,7 @@ class Loader:
         share: (which, of how many): every batch is dealt out, and this is the share that is made.
 
     Raises:
-        ValueError: fewer samples than a batch, or a batch that cannot be shared equally.
+        TrainingError: fewer samples than a batch, or a batch that cannot be shared equally.
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class Loader:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size % share[1]:
-            raise ValueError(f"batch_size {batch_size} is no multiple of {share[1]} workers")
+            raise TrainingError(f"batch_size {batch_size} is no multiple of {share[1]} workers")
         if len(samples) < batch_size:
-            raise ValueError(
+            raise TrainingError(
                 f"{len(samples)} samples do not fill a batch of {batch_size}: lower batch_size"
             )
         self.samples = samples

@@ -22,6 +22,8 @@ import torch
 from tqdm import tqdm
 
 from seg_perception.datasets import DATASETS, Dataset, Sample, open_dataset
+from training.command import add_changes, mistakes_told
+from training.errors import TrainingError
 from training.evaluate.figures import Figure
 from training.evaluate.models import Model, open_model
 from training.evaluate.published import NOTHING, Paper, papers
@@ -39,7 +41,7 @@ def readings_of(
     """Open the models of ROW=MODEL[#POINT][,FIELD=VALUE...], each once.
 
     Raises:
-        ValueError: an assignment is not of that form, or a model has no such point.
+        TrainingError: an assignment is not of that form, or a model has no such point.
     """
     models: dict[str, Model] = {}
     readings = {}
@@ -48,7 +50,7 @@ def readings_of(
         place, *own = re.split(NEXT_SETTING, source)
         path, _, point = place.partition("#")
         if not (key and separator and path):
-            raise ValueError(f"{assignment!r} is not of the form ROW=MODEL or ROW=MODEL#POINT")
+            raise TrainingError(f"{assignment!r} is not of the form ROW=MODEL or ROW=MODEL#POINT")
         model = ",".join((path, *own))
         if model not in models:
             models[model] = open_model(Path(path), (*settings, *own))
@@ -62,7 +64,9 @@ def _reading(model: Model, paper: Paper, key: str, point: str) -> Reading:
     if row.given:
         return Reading(model, row.point, row.given)
     if point and point not in model.points:
-        raise ValueError(f"{key}: no point {point!r} in the model; use {', '.join(model.points)}")
+        raise TrainingError(
+            f"{key}: no point {point!r} in the model; use {', '.join(model.points)}"
+        )
     return Reading(model, point or model.points[-1])
 
 
@@ -70,7 +74,7 @@ def run(options: argparse.Namespace) -> str:
     """Score, write what was asked for, and return the table.
 
     Raises:
-        ValueError: models, rows or data do not fit together.
+        TrainingError: models, rows or data do not fit together.
         SegPerceptionError: a bundle or the dataset is not what it should be.
     """
     paper = papers()[options.paper]
@@ -142,13 +146,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--figure", type=Path, help="write a PNG: image, truth, each row")
     parser.add_argument("--pictures", type=int, default=4, help="images in the figure")
     parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument(
-        "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="as in training"
-    )
+    add_changes(parser)
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(run(options))  # noqa: T201
+    with mistakes_told(parser):
+        table = run(options)
+    print(table)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seg_perception.classes import ClassInfo
 from seg_perception.datasets import Sample
+from training.errors import TrainingError
 
 Picture = NDArray[np.uint8]
 PANEL_WIDTH = 320
@@ -47,16 +48,16 @@ class Figure:
         """Write the figure as PNG.
 
         Raises:
-            ValueError: it cannot be written, or nothing was added.
+            TrainingError: it cannot be written, or nothing was added.
         """
         if not self._rows:
-            raise ValueError("no images for a figure: give more --pictures or a larger --limit")
+            raise TrainingError("no images for a figure: give more --pictures or a larger --limit")
         captions = np.hstack([_caption(name) for name in self._rows[0]])
         rows = [np.hstack([_panel(picture) for picture in row.values()]) for row in self._rows]
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = np.vstack([captions, *rows])
         if not cv2.imwrite(str(path), whole[..., ::-1]):
-            raise ValueError(f"cannot write {path}; choose another folder, and .png")
+            raise TrainingError(f"cannot write {path}; choose another folder, and .png")
 
 
 def _panel(picture: Picture) -> Picture:

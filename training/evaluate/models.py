@@ -16,10 +16,11 @@ from seg_perception.datasets import dataset_classes
 from seg_perception.evidence.record import Evidence
 from seg_perception.runtime.bundle import load_bundle
 from seg_perception.runtime.runner import open_runner
+from training.checkpoints import load_model
 from training.datasets.evidence import collate
 from training.datasets.frames import shrunk
+from training.errors import TrainingError
 from training.export.graph import CodeGraph
-from training.model import Segmenter
 from training.objectives.base import image_array, labels_of
 from training.recipe import Recipe, load_recipe, override, recipe_names
 from training.refiners import Scene
@@ -51,7 +52,7 @@ class Model(Protocol):
         """The same with evidence, by the points of `CORRECTED`.
 
         Raises:
-            ValueError: the model takes no evidence.
+            TrainingError: the model takes no evidence.
         """
 
 
@@ -79,7 +80,9 @@ class BundleModel:
     def correct(self, image: Labels, evidence: Evidence) -> dict[str, Labels]:
         """See `Model`."""
         if not self._manifest.takes_evidence:
-            raise ValueError(f"bundle {self._runner.bundle.path} has no code: it takes no evidence")
+            raise TrainingError(
+                f"bundle {self._runner.bundle.path} has no code: it takes no evidence"
+            )
         known = _inputs(evidence)
         known["evidence"] = _nearest(known["evidence"][0], self._size)[None]
         return self._run(image, known, CORRECTED)
@@ -101,22 +104,13 @@ class CheckpointModel:
         path: of the checkpoint.
 
     Raises:
-        ValueError: it is of another model than the recipe's.
+        TrainingError: it is of another model than the recipe's.
     """
 
     def __init__(self, recipe: Recipe, path: Path) -> None:
         self.classes, _ = dataset_classes(recipe.data.dataset)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = Segmenter(len(self.classes), recipe.unary, recipe.refiners)
-        state = torch.load(path, map_location="cpu", weights_only=True)["model"]
-        try:
-            self._model.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{path} does not fit recipe {recipe.name}: give the same --set as in training "
-                f"({' '.join(str(error).split())[:200]} ...)"
-            ) from error
-        self._model.to(self._device).eval()
+        self._model = load_model(recipe, path).to(self._device)
         self._shrink = recipe.data.shrink
         self.points = (UNARY, *self._model.refiners)
 
@@ -130,9 +124,11 @@ class CheckpointModel:
     def correct(self, image: Labels, evidence: Evidence) -> dict[str, Labels]:
         """See `Model`."""
         if self._model.code is None:
-            raise ValueError("a model without a code takes no evidence: give one that has one")
+            raise TrainingError("a model without a code takes no evidence: give one that has one")
         if self._shrink > 1:
-            raise ValueError("evidence is of the image's size: export the model, give the bundle")
+            raise TrainingError(
+                "evidence is of the image's size: export the model, give the bundle"
+            )
         graph = CodeGraph(self._model, image.shape[:2]).to(self._device)
         code = np.zeros((1, self._model.code.size(*image.shape[:2])), np.float32)
         given = {"image": image[None], **_inputs(evidence)}
@@ -157,20 +153,20 @@ def open_model(path: Path, settings: Sequence[str] = ()) -> Model:
         settings: FIELD=VALUE changes of the checkpoint's recipe, as in training.
 
     Raises:
-        ValueError: it is neither.
+        TrainingError: it is neither.
     """
     if (path / "manifest.json").is_file():
         return BundleModel(path)
     if not path.is_file():
-        raise ValueError(f"{path} is neither a bundle's folder nor a checkpoint")
+        raise TrainingError(f"{path} is neither a bundle's folder nor a checkpoint")
     run = path.resolve().parent.parent.name
     known = [name for name in recipe_names() if run.startswith(name)]
     if not known:
-        raise ValueError(
+        raise TrainingError(
             f"{path} lies in the run {run!r}, which no recipe is named for: keep checkpoints at "
             f"RUNS/NAME/STAGE/best.pt, NAME beginning with one of {', '.join(recipe_names())}"
         )
-    return CheckpointModel(override(load_recipe(max(known, key=len)), tuple(settings)), path)
+    return CheckpointModel(override(load_recipe(max(known, key=len)), settings), path)
 
 
 def _inputs(evidence: Evidence) -> dict[str, NDArray[Any]]:

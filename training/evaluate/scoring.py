@@ -19,6 +19,7 @@ from seg_perception.evaluation.scores import (
     SuperpixelScore,
     TrimapScore,
 )
+from training.errors import TrainingError
 from training.evaluate.models import Model
 
 Labels = NDArray[np.uint8]
@@ -110,7 +111,8 @@ def score(
         every: distance of the images that are scored; neighbours in a drive are much alike.
 
     Raises:
-        ValueError: a model tells other classes apart, or takes no evidence where it is given some.
+        TrainingError: a model tells other classes apart, or takes no evidence where it is given
+            some.
     """
     n_classes = len(dataset.classes)
     _check_classes(readings, dataset)
@@ -156,7 +158,7 @@ def _check_classes(readings: Mapping[str, Reading], dataset: Dataset) -> None:
     for key, reading in readings.items():
         found = [info.name for info in reading.model.classes]
         if found != wanted:
-            raise ValueError(
+            raise TrainingError(
                 f"{key}: the model tells {', '.join(found)} apart, but {dataset.name} is labelled "
                 f"with {', '.join(wanted)}; give a model of these classes, or another --dataset"
             )

@@ -39,6 +39,7 @@ from seg_perception.runtime.bundle import (
 from seg_perception.runtime.kernel_programs import KERNELS_FOLDER
 from seg_perception.runtime.runner import open_runner
 from training.datasets.evidence import can_be_drawn, collate, max_sets
+from training.errors import TrainingError
 from training.export.chain import Chain, check_programs
 from training.export.graph import CodeGraph, Graph, UnaryGraph
 from training.export.model_card import model_card
@@ -92,12 +93,16 @@ def write_bundle(
         rounding: of convolutions to eight bits; None to leave them as they are.
 
     Raises:
-        ValueError: the size is no multiple of 8, or there is nothing to round.
+        TrainingError: the size is no multiple of 8, there is nothing to round, or `out` holds
+            something else than a bundle.
         BundleError: ONNX Runtime does not answer as the trained model does; or, of a rounded one,
             not as the file says; or the GPU kernels do not take the model's sizes.
     """
     if size[0] % 8 or size[1] % 8:
-        raise ValueError(f"size {size} must be multiples of 8: the solve works on cells of 8 x 8")
+        raise TrainingError(
+            f"size {size} must be multiples of 8: the solve works on cells of 8 x 8"
+        )
+    _check_replaceable(out)
     graph = (CodeGraph if model.code else UnaryGraph)(exportable(model), size).eval()
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -253,6 +258,16 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
+
+
+def _check_replaceable(target: Path) -> None:
+    """A slip of the pen (`--out models`) must not cost a folder of somebody's."""
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if target.exists() and not (target / MANIFEST_FILE).is_file():
+        raise TrainingError(
+            f"{target} exists and is no bundle, so it is not replaced: give another"
+        )
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -24,6 +24,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from training.errors import TrainingError
+
 OPSET = 19
 """First with float8, and with scales of float16, which `seg_perception.runtime.onnx_tensorrt`
 makes of those here."""
@@ -80,7 +82,7 @@ def quantise(
 
     Raises:
         KeyError: no such precision.
-        ValueError: there are no images, or no convolutions that could be rounded.
+        TrainingError: there are no images, or no convolutions that could be rounded.
     """
     form = FORMATS[precision]
     convolutions = _inner_convolutions(model.graph)
@@ -88,7 +90,7 @@ def quantise(
     scales = {name: form.scale(_magnitude(values, form)) for name, values in maps.items()}
     rounded = [node for node in convolutions if node.input[0] in scales]
     if not rounded:
-        raise ValueError("the unary network has no convolution between its first and its last")
+        raise TrainingError("the unary network has no convolution between its first and its last")
     quantised = _with_pairs(model, {node.output[0] for node in rounded}, scales, form)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
@@ -131,7 +133,7 @@ def _sampled(
                 magnitudes = np.abs(values).ravel()
                 found[name].append(magnitudes[:: max(1, magnitudes.size // SAMPLED)])
     if not any(found.values()):
-        raise ValueError("there is nothing to calibrate on: give at least one frame")
+        raise TrainingError("there is nothing to calibrate on: give at least one frame")
     return {name: np.concatenate(values) for name, values in found.items() if values}
 
 

@@ -79,7 +79,7 @@ def round_model(
         classes: number of classes C.
 
     Raises:
-        ValueError: see `training.export.quantise.quantise`.
+        TrainingError: see `training.export.quantise.quantise`.
     """
     _, height, width, _ = (d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
     images = (_fitting(sample.image, height, width) for sample in rounding.frames)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.networks.pretrained import Naming, imagenet_normalise, load_pretrained
 from training.networks.unet import UnaryOutput, conv_bn
 
@@ -36,7 +37,7 @@ class DilatedResNetConfig:
 
     def __post_init__(self) -> None:
         if self.depth not in BLOCKS:
-            raise ValueError(f"there is no ResNet-{self.depth} here: use 50 or 101")
+            raise TrainingError(f"there is no ResNet-{self.depth} here: use 50 or 101")
 
 
 class Bottleneck(nn.Module):
@@ -117,7 +118,7 @@ class DilatedResNet(nn.Module):
         config: the size, and where the weights come from.
 
     Raises:
-        ValueError: the file of weights does not fit.
+        TrainingError: the file of weights does not fit.
     """
 
     def __init__(self, classes: int, config: DilatedResNetConfig = DilatedResNetConfig()) -> None:

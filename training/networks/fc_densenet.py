@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.networks.unet import UnaryOutput, normalise_image
 
 
@@ -44,7 +45,7 @@ class FCDenseNetConfig:
 
     def __post_init__(self) -> None:
         if self.depth not in DEPTHS:
-            raise ValueError(f"there is no FC-DenseNet{self.depth}: use 56, 67 or 103")
+            raise TrainingError(f"there is no FC-DenseNet{self.depth}: use 56, 67 or 103")
 
 
 class DenseBlock(nn.Module):

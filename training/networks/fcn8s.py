@@ -84,7 +84,7 @@ class FCN8s(nn.Module):
         config: the size, and where the weights come from.
 
     Raises:
-        ValueError: the file of weights does not fit.
+        TrainingError: the file of weights does not fit.
     """
 
     def __init__(self, classes: int, config: FCN8sConfig = FCN8sConfig()) -> None:

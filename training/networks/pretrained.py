@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from training.errors import TrainingError
+
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 SHOWN = 4  # keys that an error names of each kind
@@ -70,14 +72,14 @@ def load_pretrained(trunk: nn.Module, path: str, namings: Sequence[Naming], hint
         hint: what to do about a file that does not fit.
 
     Raises:
-        ValueError: the file is none, or lacks keys, or holds others, or other sizes; the message
+        TrainingError: the file is none, or lacks keys, or holds others, or other sizes; the message
             names them and the fix.
     """
     state = _read(Path(path))
     nearest = min((_compare(trunk, state, naming) for naming in namings), key=len)
     if nearest:
         known = " or ".join(naming.source for naming in namings)
-        raise ValueError(
+        raise TrainingError(
             f"{path} is no {known} state dict for this network (nearest: {nearest.naming.source}): "
             f"{nearest}. {hint}"
         )
@@ -88,15 +90,17 @@ def load_pretrained(trunk: nn.Module, path: str, namings: Sequence[Naming], hint
 
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise ValueError(f"no file {path}: give the path of a state dict, or weights=null for none")
+        raise TrainingError(
+            f"no file {path}: give the path of a state dict, or weights=null for none"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
+        raise TrainingError(
             f"{path} holds no state dict: write one by torch.save(model.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(
+        raise TrainingError(
             f"{path} holds more than parameters: write torch.save(model.state_dict(), path)"
         )
     return state

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
+from training.errors import TrainingError
+from training.model import Segmenter
 from training.objectives.base import Objective, Task
 from training.objectives.code import CodeSolver, CodeVae
 from training.objectives.denoising import Denoising
@@ -20,6 +24,7 @@ __all__ = [
     "Refined",
     "Task",
     "Unary",
+    "build_objective",
 ]
 
 OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
@@ -34,3 +39,22 @@ OBJECTIVES: Mapping[str, Callable[..., Objective]] = {
     "prior_high": PriorHigh,
 }
 """By the name that stages use."""
+
+
+def build_objective(
+    name: str, options: Mapping[str, Any], model: Segmenter, task: Task
+) -> Objective:
+    """The objective of that name on a model, whose parameters it lets learn or holds.
+
+    Raises:
+        TrainingError: there is none, it takes no such option, or the model lacks what it trains.
+    """
+    if name not in OBJECTIVES:
+        raise TrainingError(f"no objective {name!r}; there are: {', '.join(OBJECTIVES)}")
+    _, _, *taken = inspect.signature(OBJECTIVES[name]).parameters
+    if unknown := sorted(set(options) - set(taken)):
+        raise TrainingError(
+            f"objective {name!r} has no option {', '.join(unknown)}; "
+            f"it has: {', '.join(taken) or 'none'}"
+        )
+    return OBJECTIVES[name](model, task, **options)

@@ -15,6 +15,7 @@ from seg_perception.datasets.partial_truth import partial_truth
 from seg_perception.evaluation.scores import Outcome
 from training.datasets import Batch
 from training.datasets.evidence import EvidenceSampler, can_be_drawn, collate
+from training.errors import TrainingError
 from training.losses import gaussian_kl, weighted_mean
 from training.model import Segmenter
 from training.objectives.base import Task, enable_dropout, image_of, labels_at, labels_of
@@ -43,14 +44,16 @@ class CodeSolver:
         inside: weight of pixels that have evidence themselves.
 
     Raises:
-        ValueError: the model has no code.
+        TrainingError: the model has no code.
     """
 
     def __init__(
         self, model: Segmenter, task: Task, harm: float = 1.0, inside: float = 0.5
     ) -> None:
         if model.code is None:
-            raise ValueError("there is no code to train: give the recipe refiners=(CodeConfig(),)")
+            raise TrainingError(
+                "there is no code to train: give the recipe refiners=(CodeConfig(),)"
+            )
         self.model, self.code, self.task = model, model.code, task
         self.harm, self.inside = harm, inside
         self.sampler = EvidenceSampler(task.classes, task.groups)
@@ -144,7 +147,7 @@ class CodeVae:
             summed loss at the decoder's resolution).
 
     Raises:
-        ValueError: the model has no code.
+        TrainingError: the model has no code.
     """
 
     def __init__(self, model: Segmenter, task: Task, beta: float = 4.0) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from seg_perception.classes import VOID
 from seg_perception.datasets import Sample
 from training.datasets import Batch
+from training.errors import TrainingError
 from training.losses import hardest_cross_entropy, weighted_mean
 from training.model import Segmenter
 from training.objectives.base import Task, enable_dropout, labels_at, pooled_miou
@@ -34,7 +35,7 @@ class Denoising:
             was trained on as it does on others; off in the paper.
 
     Raises:
-        ValueError: the model has no denoiser, or the scenario is neither.
+        TrainingError: the model has no denoiser, or the scenario is neither.
     """
 
     def __init__(
@@ -47,11 +48,11 @@ class Denoising:
     ) -> None:
         refiner = dict(model.refiners.items()).get("denoiser")
         if not isinstance(refiner, DenoiserRefiner):
-            raise ValueError(
+            raise TrainingError(
                 "there is no denoiser to train: give the recipe refiners=(DenoiserConfig(),)"
             )
         if scenario not in SCENARIOS:
-            raise ValueError(f"scenario {scenario!r}: use {' or '.join(map(repr, SCENARIOS))}")
+            raise TrainingError(f"scenario {scenario!r}: use {' or '.join(map(repr, SCENARIOS))}")
         self.model, self.denoiser, self.weights = model, refiner, task.weights
         self.scenario, self.noise, self.dropout = scenario, noise, dropout
         model.requires_grad_(False)

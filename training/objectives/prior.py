@@ -13,6 +13,7 @@ from seg_perception.classes import VOID
 from seg_perception.datasets import Sample
 from seg_perception.evaluation.scores import ConfusionMatrix
 from training.datasets import Batch
+from training.errors import TrainingError
 from training.losses import gaussian_kl, hardest_cross_entropy
 from training.model import Segmenter
 from training.objectives.base import Task, labels_at, labels_of, pooled_miou
@@ -27,13 +28,13 @@ class PriorObjective:
     """What the stages have in common: all of the model stands still but the named parts.
 
     Raises:
-        ValueError: the model has no prior.
+        TrainingError: the model has no prior.
     """
 
     def __init__(self, model: Segmenter, task: Task) -> None:
         refiner = dict(model.refiners.items()).get("prior")
         if not isinstance(refiner, PriorRefiner):
-            raise ValueError(
+            raise TrainingError(
                 "there is no prior to train: give the recipe refiners=(PriorConfig(),)"
             )
         self.model, self.prior, self.weights = model, refiner, task.weights

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seg_perception.datasets import Sample
 from training.datasets import Batch
+from training.errors import TrainingError
 from training.losses import hardest_cross_entropy
 from training.model import Segmenter
 from training.objectives.base import Task, enable_dropout, labels_at, pooled_miou
@@ -31,7 +32,7 @@ class Refined:
             the frames it was trained on as it does on others.
 
     Raises:
-        ValueError: the chain has no refiner, not these, or `hardest` is not in (0, 1].
+        TrainingError: the chain has no refiner, not these, or `hardest` is not in (0, 1].
     """
 
     def __init__(
@@ -46,11 +47,11 @@ class Refined:
     ) -> None:
         names = tuple(learn) or tuple(model.refiners)
         if not names:
-            raise ValueError("nothing to learn: the chain has no refiner, name unary")
+            raise TrainingError("nothing to learn: the chain has no refiner, name unary")
         if not 0 < hardest <= 1:
-            raise ValueError(f"hardest={hardest}: give a fraction above 0 and up to 1")
+            raise TrainingError(f"hardest={hardest}: give a fraction above 0 and up to 1")
         if until and until not in model.refiners:
-            raise ValueError(f"no refiner {until!r} to stop at: use {', '.join(model.refiners)}")
+            raise TrainingError(f"no refiner {until!r} to stop at: use {', '.join(model.refiners)}")
         self.model, self.weights = model, task.weights
         self.hardest, self.until, self.stride = hardest, until, stride
         self.learning = [_part(model, name) for name in names]
@@ -91,4 +92,4 @@ def _part(model: Segmenter, name: str) -> nn.Module:
         return model.unary if name == "unary" else model.refiners.get_submodule(name)
     except AttributeError:
         parts = ", ".join(["unary", *model.refiners])
-        raise ValueError(f"nothing to learn in {name}: use {parts}, or parts of these") from None
+        raise TrainingError(f"nothing to learn in {name}: use {parts}, or parts of these") from None

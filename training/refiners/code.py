@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.refiners.code_guess import CodeGuess
 from training.refiners.evidence import PooledEvidence, pool_evidence
 from training.refiners.maps import mix, probabilities
@@ -68,11 +69,11 @@ class CodeConfig:
 
     def __post_init__(self) -> None:
         if self.conditioning not in ("concat", "concat_mul"):
-            raise ValueError(f"conditioning {self.conditioning!r}: use 'concat' or 'concat_mul'")
+            raise TrainingError(f"conditioning {self.conditioning!r}: use 'concat' or 'concat_mul'")
         if self.likelihood not in ("cross_entropy", "squared"):
-            raise ValueError(f"likelihood {self.likelihood!r}: use 'cross_entropy' or 'squared'")
+            raise TrainingError(f"likelihood {self.likelihood!r}: use 'cross_entropy' or 'squared'")
         if not (self.global_size or self.grid_size):
-            raise ValueError("a code needs a global_size or a grid_size")
+            raise TrainingError("a code needs a global_size or a grid_size")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.refiners.protocol import Refiner, Scene, at_stride
 
 
@@ -45,9 +46,13 @@ class ContextCrfConfig:
 
     def __post_init__(self) -> None:
         if len(self.radii) != len(self.dilations):
-            raise ValueError(f"radii {self.radii} and dilations {self.dilations}: give one for one")
+            raise TrainingError(
+                f"radii {self.radii} and dilations {self.dilations}: give one for one"
+            )
         if self.patch not in (1, 2, 4) or self.stride < 2 * self.patch:
-            raise ValueError(f"patch {self.patch} of stride {self.stride}: use 1, 2 or 4 below it")
+            raise TrainingError(
+                f"patch {self.patch} of stride {self.stride}: use 1, 2 or 4 below it"
+            )
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class ContextCrfRefiner(Refiner[PreparedContext, Tensor]):
         config: reach.
 
     Raises:
-        ValueError: the unary network has no features at `config.stride`.
+        TrainingError: the unary network has no features at `config.stride`.
     """
 
     name: ClassVar[str] = "context_crf"
@@ -108,7 +113,7 @@ class ContextCrfRefiner(Refiner[PreparedContext, Tensor]):
     def __init__(self, classes: int, channels: Mapping[int, int], config: ContextCrfConfig) -> None:
         super().__init__()
         if config.stride not in channels:
-            raise ValueError(
+            raise TrainingError(
                 f"no features at stride {config.stride}: the unary network has them at "
                 f"{', '.join(map(str, channels))}"
             )

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.refiners.maps import probabilities
 from training.refiners.protocol import Refiner, Scene, at_stride, valid_at
 
@@ -57,7 +58,7 @@ class DenoiserConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.join < len(self.widths) - 1:
-            raise ValueError(
+            raise TrainingError(
                 f"{len(self.widths)} levels from stride {self.stride} down never meet features of "
                 f"stride {self.feature_stride}: give more widths, or another feature_stride"
             )
@@ -174,7 +175,7 @@ class DenoiserRefiner(Refiner[PreparedDenoiser, Tensor]):
         config: shape and steps.
 
     Raises:
-        ValueError: the unary network has no features at `config.feature_stride`.
+        TrainingError: the unary network has no features at `config.feature_stride`.
     """
 
     name: ClassVar[str] = "denoiser"
@@ -183,7 +184,7 @@ class DenoiserRefiner(Refiner[PreparedDenoiser, Tensor]):
     def __init__(self, classes: int, channels: Mapping[int, int], config: DenoiserConfig) -> None:
         super().__init__()
         if config.feature_stride not in channels:
-            raise ValueError(
+            raise TrainingError(
                 f"no features at stride {config.feature_stride}: the unary network has them at "
                 f"{', '.join(map(str, channels))}"
             )

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.filters import (
     LinearFilter,
     bilateral_features,
@@ -105,7 +106,7 @@ class MeanFieldConfig:
         stride: fraction of the image's resolution at which the field lives.
 
     Raises:
-        ValueError: unknown `weights`.
+        TrainingError: unknown `weights`.
     """
 
     sxy: float = 160.0
@@ -120,7 +121,7 @@ class MeanFieldConfig:
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
-            raise ValueError(f"weights {self.weights!r}: use one of {', '.join(WEIGHTS)}")
+            raise TrainingError(f"weights {self.weights!r}: use one of {', '.join(WEIGHTS)}")
 
 
 class MeanFieldRefiner(FieldRefiner):

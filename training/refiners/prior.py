@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.networks.unet import conv_bn, normalise_image
 from training.refiners.maps import probabilities
 from training.refiners.protocol import Refiner, Scene, without_padding
@@ -57,7 +58,7 @@ class PriorConfig:
 
     def __post_init__(self) -> None:
         if self.answer not in ANSWERS:
-            raise ValueError(f"answer {self.answer!r}: use {', '.join(map(repr, ANSWERS))}")
+            raise TrainingError(f"answer {self.answer!r}: use {', '.join(map(repr, ANSWERS))}")
 
     @property
     def coarse(self) -> tuple[int, int]:
@@ -188,7 +189,7 @@ class PriorRefiner(Refiner[PreparedPrior, Tensor]):
         config: size.
 
     Raises:
-        ValueError: the unary network has no features at 1/4 or 1/8.
+        TrainingError: the unary network has no features at 1/4 or 1/8.
     """
 
     name: ClassVar[str] = "prior"
@@ -196,7 +197,7 @@ class PriorRefiner(Refiner[PreparedPrior, Tensor]):
     def __init__(self, classes: int, channels: Mapping[int, int], config: PriorConfig) -> None:
         super().__init__()
         if missing := {SHARED_STRIDE, LOCAL_STRIDE} - set(channels):
-            raise ValueError(
+            raise TrainingError(
                 f"no features at stride {', '.join(map(str, sorted(missing)))}: the unary network "
                 f"has them at {', '.join(map(str, channels))}"
             )

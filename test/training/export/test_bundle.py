@@ -17,6 +17,7 @@ from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS, ClassInfo
 from seg_perception.errors import BundleError
 from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, Bundle, check_bundle, load_bundle
 from seg_perception.runtime.runner import Runner, open_runner
+from training.errors import TrainingError
 from training.export import __main__ as command
 from training.export import bundle as exporter
 from training.export.bundle import About, write_bundle
@@ -219,6 +220,7 @@ def test_a_bundle_is_replaced_as_a_whole(codeless: Bundle, tmp_path: Path) -> No
     out = tmp_path / "model"
     out.mkdir()
     (out / "old.txt").write_text("old")
+    (out / "manifest.json").write_text("{}")
     write_bundle(model_of(code=False), (32, 32), dataclasses.replace(ABOUT, name="new"), out)
     assert load_bundle(out).manifest.name == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -231,6 +233,7 @@ def test_a_bundle_that_answers_wrongly_is_not_written(
     out = tmp_path / "model"
     out.mkdir()
     (out / "old.txt").write_text("old")
+    (out / "manifest.json").write_text("{}")
     original = exporter.halve_weights
 
     def lossy(model: Any) -> Any:
@@ -245,6 +248,14 @@ def test_a_bundle_that_answers_wrongly_is_not_written(
         write_bundle(model_of(code=False), (32, 32), ABOUT, out)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (out / "old.txt").read_text() == "old"
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine.txt").write_text("mine")
+    with pytest.raises(TrainingError, match=r"models exists and is no bundle"):
+        write_bundle(model_of(code=False), (32, 32), ABOUT, tmp_path / "models")
+    assert (tmp_path / "models" / "mine.txt").read_text() == "mine"
 
 
 def test_a_checkpoint_is_exported_from_the_command_line(
