@@ -93,6 +93,8 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         ["replay"],
         ["replay", "bag", "--live"],
         ["replay", "bag", "--rate", "-3"],
+        ["replay", "bag", "--rate", "fast"],
+        ["replay", "bag", "--frames", "all"],
         ["replay", "bag", "--param", "max_rate=3"],
         ["replay", "bag", "--topic", "points=/lidar/points"],
         ["replay", "bag", "--evidence", "radar"],
@@ -178,6 +180,7 @@ def test_pictures_of_every_image(bundle: Path, camvid: Path, tmp_path: Path) -> 
         (["--root", "CAMVID", "--evidence-kind", "most"], "none of positive"),
         (["--root", "CAMVID", "--drives", "0001TP"], "it holds Seq05VD"),
         (["--root", "CAMVID", "--json", "/proc/no/such.json"], "cannot write /proc/no/such.json"),
+        (["--root", "CAMVID", "--pictures", "/dev/null"], "cannot write /dev/null/Seq05VD"),
         (["--root", "CAMVID", "--runner", "abacus"], "abacus"),
     ],
 )
@@ -465,6 +468,15 @@ def test_replay_of_a_model_without_a_code(camvid: Path, tmp_path: Path) -> None:
 def test_replay_of_what_is_no_bag(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "/nowhere", "--bundle", str(bundle)]) == FAILED
     assert "no bag at /nowhere" in complaint(capsys)
+
+
+def test_demo_looks_for_samples_before_it_drives(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = ["demo", "--frames", "2", "--bundle", str(bundle), "--out", str(tmp_path / "demo")]
+    assert main([*demo, "--samples", str(tmp_path)]) == FAILED
+    assert f"no folder {tmp_path}/kitti" in complaint(capsys)
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.ros

@@ -10,9 +10,9 @@ from seg_perception.cli.opening import dataset_of, in_classes_of, runner_of
 from seg_perception.cli.replay import node_parameters, open_bundle, replay_bag, show
 from seg_perception.datasets import Dataset
 from seg_perception.evaluation.compare import Comparer
+from seg_perception.evaluation.gallery import Exhibit
 from seg_perception.evaluation.make_bag import BagOptions, make_bag
 from seg_perception.evaluation.real_samples import real_exhibits
-from seg_perception.evaluation.replay import ReplayResult
 from seg_perception.ros.player import PlayOptions
 from seg_perception.runtime.bundle import Bundle
 
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> None:
     """
     bundle = open_bundle(args.bundle)
     dataset = in_classes_of(bundle.manifest, _dataset(args), args)
+    samples = _samples(args, bundle)
     bag = args.out / "drive"
     with bar(f"making a bag of {dataset.name}") as progress:
         make_bag(dataset, bag, BagOptions(overwrite=True), progress)
@@ -35,17 +36,17 @@ def run(args: argparse.Namespace) -> None:
     )
     options = PlayOptions(parameters=node_parameters(args))
     result = replay_bag(bag, bundle, args, options)
-    if args.samples is not None:
-        result = _with_samples(result, args, bundle)
+    result = replace(result, exhibits=(*result.exhibits, *samples))
     drive = f"{dataset.name}, {args.split}" + (f", in {args.root}" if args.root else "")
     show(result, bundle, drive, args.out / "scores.json", args.out / "report.html")
 
 
-def _with_samples(result: ReplayResult, args: argparse.Namespace, bundle: Bundle) -> ReplayResult:
-    """The result with pictures of real sensors behind those of the drive."""
+def _samples(args: argparse.Namespace, bundle: Bundle) -> tuple[Exhibit, ...]:
+    """Pictures of real sensors, for the report; before the drive, lest it be for nothing."""
+    if args.samples is None:
+        return ()
     with runner_of(args, bundle) as runner:
-        real = tuple(real_exhibits(args.samples, bundle.manifest, Comparer(runner)))
-    return replace(result, exhibits=(*result.exhibits, *real))
+        return tuple(real_exhibits(args.samples, bundle.manifest, Comparer(runner)))
 
 
 def _dataset(args: argparse.Namespace) -> Dataset:

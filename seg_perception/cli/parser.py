@@ -381,18 +381,20 @@ def _sources(text: str) -> tuple[str, ...]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _rate(text: str) -> float | str:
     if text == "bag":
         return text
-    rate = float(text)
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
     if not rate > 0:
-        raise argparse.ArgumentTypeError(f"{text} is no rate above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a rate above 0 nor 'bag'")
     return rate
 
 

@@ -248,7 +248,9 @@ def _open(path: Path) -> Reader:
     if path.suffix == ".bag":
         raise BagError(f"{path} is a ROS 1 bag; convert it first: rosbags-convert --src {path}")
     if path.is_dir() and not (path / "metadata.yaml").exists():
-        found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
+        found = ", ".join(sorted(p.name for p in path.iterdir())[:5])
+        if not found:
+            raise BagError(f"{path} is empty; check the path, {HOW_TO_MAKE}")
         raise BagError(
             f"{path} is no rosbag2 folder: it holds no metadata.yaml but {found}; a recording that "
             f"was cut off is repaired by `ros2 bag reindex {path}`; {HOW_TO_MAKE}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -29,7 +30,8 @@ def write_strip(frame: ScoredFrame, classes: tuple[ClassInfo, ...], folder: Path
         panels[name] = overlay(image, labels, classes, ALPHA)
     strip = np.hstack([_captioned(name, panel) for name, panel in panels.items()])
     path = folder / f"{frame.sample.name}.png"
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # imwrite tells by what it returns
+        folder.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)):
         raise ConfigError(f"cannot write {path}; choose another folder")
     return path

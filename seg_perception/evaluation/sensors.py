@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from seg_perception.classes import VOID, class_ids
 from seg_perception.datasets import Camera, Dataset, Sample
-from seg_perception.datasets.partial_truth import partial_truth
+from seg_perception.datasets.partial_truth import parse_kind, partial_truth
 from seg_perception.errors import ConfigError
 from seg_perception.evidence.record import Evidence
 
@@ -122,6 +122,10 @@ def _known_labels(
     labels: NDArray[np.uint8], dataset: Dataset, known: KnownLabels, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Partial truth as class ids, uint8 [H,W], 255 = unknown."""
+    if known.class_name is None and parse_kind(known.kind).of_one_class:
+        raise ConfigError(
+            f"evidence kind {known.kind!r} speaks about one class; name it by --evidence-class"
+        )
     evidence = _partial_truth(labels, known.kind, known.class_name, dataset, rng)
     sizes = evidence.sets.sum(axis=1)
     if (sizes[evidence.index[evidence.index > 0]] > 1).any():

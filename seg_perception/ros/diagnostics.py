@@ -206,6 +206,11 @@ class NodeReport:
         return self.values.get("state", "")
 
     @property
+    def cannot_start(self) -> bool:
+        """Whether it failed on the way to "active"; there, no image at all is an error as well."""
+        return self.level == ERROR and self.state != "active"
+
+    @property
     def takes_evidence(self) -> bool:
         """Whether the model takes evidence, so that the node listens to sensors."""
         return self.values.get("camera") != NO_CAMERA_NEEDED

@@ -28,7 +28,6 @@ from seg_perception.evaluation.bag import (
     node_topic,
 )
 from seg_perception.evaluation.drive import Transport
-from seg_perception.ros.diagnostics import ERROR
 from seg_perception.ros.listener import Listener, Mask, PackedMap
 from seg_perception.ros.node_process import NodeProcess
 from seg_perception.ros.qos import LOSSLESS
@@ -273,7 +272,7 @@ class _Player:
 
     def _check_start(self) -> None:
         report = self._listener.report
-        if report is not None and report.level == ERROR:
+        if report is not None and report.cannot_start:
             raise ReplayError(f"the node cannot start: {report.message}")
 
     def _check_silence(self, silence: int) -> None:

@@ -171,6 +171,11 @@ def test_an_empty_bag_has_no_images(tmp_path: Path) -> None:
         frames_of(record(tmp_path / "bag"))
 
 
+def test_an_empty_folder_is_no_bag(tmp_path: Path) -> None:
+    with pytest.raises(BagError, match="is empty; check the path"):
+        frames_of(tmp_path)
+
+
 def test_what_is_no_bag(tmp_path: Path) -> None:
     with pytest.raises(BagError, match=r"no bag at .*missing.*make-bag"):
         frames_of(tmp_path / "missing")

@@ -203,6 +203,12 @@ def test_sets_cannot_be_said_by_labels_and_nothing_is_left_behind(tmp_path: Path
     assert not (tmp_path / "bag").exists()
 
 
+def test_labels_of_one_class_ask_which(tmp_path: Path) -> None:
+    options = BagOptions(evidence=("labels",), labels=KnownLabels("partial:0.5"))
+    with pytest.raises(ConfigError, match=r"'partial:0\.5' .* name it by --evidence-class"):
+        make_bag(tiny_drive(1), tmp_path / "bag", options)
+
+
 def test_a_bag_is_only_replaced_when_told_to(tmp_path: Path) -> None:
     make_bag(tiny_drive(1), tmp_path / "bag", BagOptions())
     with pytest.raises(BagError, match=r"exists already; .*--overwrite"):

@@ -8,7 +8,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 
 from seg_perception.perceiver import Counters, EvidenceReport
-from seg_perception.ros.diagnostics import WARN, Journal, read_status, to_status
+from seg_perception.ros.diagnostics import ERROR, WARN, Journal, read_status, to_status
 
 TIMINGS = {"decode": 1.0, "infer": 20.0, "total": 21.0}
 EVIDENCE = (EvidenceReport("lane_mask", age_ms=12.5, agreement=98.765, used=True),)
@@ -53,6 +53,21 @@ def test_what_sensors_cost_is_told_by_source() -> None:
 def test_another_node_is_not_read() -> None:
     status = to_status("a", WARN, "", Journal().snapshot({}, None))
     assert read_status(DiagnosticArray(status=[status]), "b") is None
+
+
+@pytest.mark.parametrize(
+    ("level", "state", "failed"),
+    [
+        (ERROR, "unconfigured", True),  # the bundle was refused
+        (ERROR, "active", False),  # no image has come yet
+        (WARN, "inactive", False),
+    ],
+)
+def test_a_node_that_waits_for_images_has_started(level: bytes, state: str, failed: bool) -> None:
+    status = to_status("a", level, "", Journal().snapshot({"state": state}, None))
+    report = read_status(DiagnosticArray(status=[status]), "a")
+    assert report is not None
+    assert report.cannot_start is failed
 
 
 def test_counts_are_zero_before_anything_happens() -> None:
