@@ -116,7 +116,7 @@ class Step:
         kernel: a name of `KernelFile.kernels`, or `MEMSET`.
         grid: blocks along x, y, z as expressions; empty for `MEMSET`.
         arguments: names of tensors or scratch arrays, and expressions; one for each of the
-            kernel's arguments. `MEMSET`: the array, the byte.
+            kernel's arguments. `MEMSET`: the array of the workspace, the byte.
     """
 
     kernel: str
@@ -375,6 +375,7 @@ def _check_program(name: str, program: Program, kernels: Mapping[str, Kernel]) -
             raise BundleError(f"{where}: {array} is of unknown dtype {dtype!r}: export again")
     for step in (*program.before, *program.each, *program.after):
         if step.kernel == MEMSET:
+            _check_memset(step, [array.name for array in program.workspace], where)
             continue
         if step.kernel not in kernels:
             raise BundleError(f"{where} launches {step.kernel!r}, which is not there: export again")
@@ -385,6 +386,16 @@ def _check_program(name: str, program: Program, kernels: Mapping[str, Kernel]) -
                 f"{where}: {step.kernel} takes {expected} and a grid of 3, "
                 f"found {found} and {len(step.grid)}: export again"
             )
+
+
+def _check_memset(step: Step, scratch: Sequence[str], where: str) -> None:
+    match step.arguments:
+        case (array, byte) if array in scratch and byte.isdecimal() and int(byte) < 256:
+            return
+    raise BundleError(
+        f"{where}: {MEMSET} takes an array of the workspace and a byte, found "
+        f"{list(step.arguments)}: export again"
+    )
 
 
 def _fits(expected: Sequence[str], found: Sequence[str]) -> bool:

@@ -147,7 +147,8 @@ def test_what_is_unreadable_on_one_topic_is_answered_on_the_other(camera: Client
         unreadable.header.stamp = to_time(stamp)
         camera.provoke("image", lambda: camera.send("image", unreadable))
 
-    camera.ask(to_jpeg(IMAGE, Header(frame_id="front")), before=send_unreadable)
+    answer = camera.ask(to_jpeg(IMAGE, Header(frame_id="front")), before=send_unreadable)
+    assert (answer.height, answer.width) == (H, W)
 
 
 def test_class_names_are_known_to_who_comes_late(camera: Client) -> None:

@@ -141,6 +141,9 @@ def test_refuses_a_newer_format_and_what_is_no_json() -> None:
         (replace(PROGRAM.each[0], arguments=("scores", "values", "1", "1")), "float16"),
         (replace(PROGRAM.each[0], arguments=("scores", "blurred", "guide", "1")), "uint8"),
         (replace(PROGRAM.each[0], arguments=("C", "blurred", "1", "1")), "a number"),
+        (Step(MEMSET, (), ("scores", "0")), "an array of the workspace and a byte"),
+        (Step(MEMSET, (), ("values", "256")), "an array of the workspace and a byte"),
+        (Step(MEMSET, (), ("values",)), "an array of the workspace and a byte"),
     ],
 )
 def test_refuses_a_program_that_its_kernels_do_not_fit(step: Step, message: str) -> None:

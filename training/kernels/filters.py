@@ -178,13 +178,14 @@ class _LatticeImage:
         share = features.new_empty(corners, pixels)
         slots = power_of_two(2 * corners * pixels)
         table = torch.full((slots,), -1, dtype=torch.int64, device=features.device)
-        width = triton.next_power_of_2(corners)
+        lanes = triton.next_power_of_2(corners)
         lattice.lattice_build_features[_blocks(pixels, 128)](
-            features, table, corner, share, pixels, slots, D=d, WIDTH=width, PIXELS=128
+            features, table, corner, share, pixels, slots, D=d, WIDTH=lanes, PIXELS=128
         )
-        found = _number(table, corners * pixels)
-        made = _LatticeImage(corner, share, *_connect(table, *found, d), share.new_ones(pixels))
-        return made._normalised(found[0])
+        vertex, key, count = _number(table, corners * pixels)
+        neighbour = _neighbours(table, vertex, key, count, d)
+        made = _LatticeImage(corner, share, neighbour, count, share.new_ones(pixels))
+        return made._normalised(vertex)
 
     def _normalised(self, vertex: Tensor) -> _LatticeImage:
         corners, pixels = self.corner.shape
@@ -246,16 +247,14 @@ def _number(table: Tensor, capacity: int) -> tuple[Tensor, Tensor, Tensor]:
     return vertex, key[: int(count)].clone(), count
 
 
-def _connect(
-    table: Tensor, vertex: Tensor, key: Tensor, count: Tensor, d: int
-) -> tuple[Tensor, Tensor]:
-    """The neighbours int32 [d + 1, 2, vertices], and the count as it was given."""
+def _neighbours(table: Tensor, vertex: Tensor, key: Tensor, count: Tensor, d: int) -> Tensor:
+    """Of every vertex along every axis, int32 [d + 1, 2, vertices]; -1 = none."""
     capacity = len(key)
     neighbour = torch.empty(d + 1, 2, capacity, dtype=torch.int32, device=key.device)
     lattice.lattice_neighbours[_blocks(capacity, 128)](
         table, vertex, key, count, neighbour, len(table), capacity, D=d, VERTICES=128
     )
-    return neighbour, count
+    return neighbour
 
 
 def _blocks(size: int, block: int) -> tuple[int]:

@@ -1,4 +1,4 @@
-"""The color guided filter (He, Sun, Tang 2013) with count-normalised borders, in two box passes.
+"""The colour guided filter (He, Sun, Tang 2013) with count-normalised borders, in two box passes.
 
 A block owns a strip of `COLUMNS` x `ROWS` pixels and marches down it: the box is a running sum of
 row sums, so that a pixel costs 2 (2 r + 1) taps instead of (2 r + 1)^2. Nothing is summed in an
@@ -68,7 +68,7 @@ def guided_stats(
     r, g, b = r * n, g * n, b * n
     rr, rg, rb = rr * n - r * r + eps, rg * n - r * g, rb * n - r * b
     gg, gb, bb = gg * n - g * g + eps, gb * n - g * b, bb * n - b * b + eps
-    # The inverse by L D L^T, which loses fewer digits than cofactors where colors lie in a plane.
+    # The inverse by L D L^T, which loses fewer digits than cofactors where colours lie in a plane.
     l_g, l_b = rg / rr, rb / rr
     d_g = gg - l_g * rg
     l_gb = (gb - l_b * rg) / d_g

@@ -130,7 +130,7 @@ def lattice_build_bilateral(
     per_level,
     PIXELS: tl.constexpr,
 ):
-    """Corners of every pixel by position and color, d = 5.
+    """Corners of every pixel by position and colour, d = 5.
 
     Arrays:
         image: float32 [3, H, W], 0-255.
