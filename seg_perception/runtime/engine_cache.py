@@ -140,6 +140,10 @@ class EngineCache:
                 f"{self.folder / name} cannot be written ({error.strerror}): make room there"
             ) from None
 
+    def drop(self, name: str) -> None:
+        """As if this had never been put."""
+        (self.folder / name).unlink(missing_ok=True)
+
     def prefer(self, name: str) -> None:
         """As if this had been put just now."""
         (self.folder / name).touch()

@@ -165,6 +165,7 @@ class _Engines:
         """Put what was built into the cache: it was found to be right."""
         for name, plan in self.fresh.items():
             self._cache.put(name, plan)
+            self._cache.drop(f"{name}{FAILED}")
         self.fresh.clear()
 
     def _register(self) -> tuple[list[str], str]:

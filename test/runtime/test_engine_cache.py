@@ -20,6 +20,9 @@ def test_gives_back_what_was_put(tmp_path: Path) -> None:
     cache.put(KEY.name, b"newer engine")
     assert EngineCache(cache.folder).get(KEY.name) == b"newer engine"
     assert len(list(cache.folder.iterdir())) == 1
+    for _ in range(2):
+        cache.drop(KEY.name)
+        assert cache.get(KEY.name) is None
 
 
 def test_what_cannot_be_put_leaves_nothing_behind(tmp_path: Path) -> None:

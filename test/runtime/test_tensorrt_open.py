@@ -162,6 +162,17 @@ def test_a_build_that_failed_is_not_repeated_unasked(bundle: Bundle, cache: Engi
     assert Machine(cache).open(bundle, retry=False).reason.endswith("fp16")
 
 
+def test_a_failure_is_forgotten_once_a_build_succeeds(bundle: Bundle, cache: EngineCache) -> None:
+    machine = Machine(cache)
+    machine.tensorrt.spoil = with_swapped_classes
+    with pytest.raises(BundleError):
+        machine.open(bundle)
+    Machine(cache).open(bundle)
+    for path in cache.folder.glob("*.engine"):
+        path.unlink()
+    Machine(cache).open(bundle, retry=False)
+
+
 def test_a_build_that_was_stopped_is_repeated(bundle: Bundle, cache: EngineCache) -> None:
     with pytest.raises(BuildStoppedError):
         Machine(cache).open(bundle, progress=lambda *_: False)
