@@ -170,7 +170,9 @@ def test_a_failure_is_forgotten_once_a_build_succeeds(bundle: Bundle, cache: Eng
     Machine(cache).open(bundle)
     for path in cache.folder.glob("*.engine"):
         path.unlink()
-    Machine(cache).open(bundle, retry=False)
+    again = Machine(cache)
+    again.open(bundle, retry=False)
+    assert again.builds == 1
 
 
 def test_a_build_that_was_stopped_is_repeated(bundle: Bundle, cache: EngineCache) -> None:
