@@ -124,6 +124,7 @@ class SegmentationNode(LifecycleNode):
             topics = session.start()
         except Exception as error:
             session.stop()
+            super().on_deactivate(state)
             return self._fail("inactive", error)
         self.get_logger().info(f"answers images on {' or '.join(topics)}")
         self._enter("active")

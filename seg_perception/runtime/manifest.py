@@ -284,6 +284,9 @@ def _check_classes(
     names = {info.name for info in classes}
     if len(names) != len(classes):
         raise BundleError("two classes have the same name: export with a name for each")
+    for info in classes:
+        if not all(0 <= level <= 255 for level in info.color):
+            raise BundleError(f"class {info.name!r} has the colour {info.color}: give 0 to 255")
     for group, members in class_groups.items():
         unknown = sorted(set(members) - names)
         if unknown:

@@ -421,6 +421,8 @@ def test_activation_that_fails_says_why_and_can_be_repeated(
         report = client.wait_for_report(lambda report: report.level == ERROR, "the error")
         assert report.message.startswith("inactive: ZeroDivisionError")
     assert perceiver_threads() == []
+    (mask,) = (one for one in inner.publishers if one.topic_name == f"/{NODE}/mask")
+    assert not mask.is_activated
     assert inner.trigger_activate() == TransitionCallbackReturn.SUCCESS
     answer: Image = client.ask(from_array(IMAGE, "rgb8", Header()))
     np.testing.assert_array_equal(to_label_map(answer), LABELS)

@@ -101,6 +101,8 @@ def edited(text: str, path: str, value: Any) -> str:
         ("classes", [], r"class ids are \[\]"),
         ("classes.0.id", 3, r"class ids are \[3, 1, 2, 3\]"),
         ("classes.0.name", "road", "two classes have the same name"),
+        ("classes.0.color", [0, 300, 0], r"class 'sky' has the colour \(0, 300, 0\)"),
+        ("classes.0.color", [0, -1, 0], "give 0 to 255"),
         ("class_groups.ground", ["raod"], r"group 'ground' names unknown classes \['raod'\]"),
         ("graph.inputs.0.name", "picture", r"unknown \['picture'\], missing \['image'\]"),
         ("graph.inputs.0.dtype", "float32", "image float32 .* should be image uint8"),
