@@ -11,7 +11,6 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rosbags.interfaces import Connection
@@ -197,12 +196,7 @@ class Bag:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         self._reader.close()
 
     def frames(self) -> Iterator[BagFrame]:
