@@ -47,6 +47,7 @@ def mistakes_told(parser: argparse.ArgumentParser, interrupted: str = "stopped")
     except (SegPerceptionError, TrainingError) as error:
         parser.exit(FAILED, f"{parser.prog}: {error}\n")
     except OSError as error:
-        parser.exit(FAILED, f"{parser.prog}: {error.filename}: {error.strerror}\n")
+        told = f"{error.filename}: {error.strerror}" if error.filename else error
+        parser.exit(FAILED, f"{parser.prog}: {told}\n")
     except KeyboardInterrupt:
         parser.exit(INTERRUPTED, f"\n{parser.prog}: {interrupted}\n")

@@ -242,12 +242,13 @@ class StageRun:
             self._keep_best(self._evaluate())
 
     def _keep_best(self, score: float | None) -> None:
-        if not self.material.val or (score is not None and score > self.best):
-            self.best = self.best if score is None else score
-            _store(
-                {"model": self.average.state, "score": score, "epoch": self.epoch},
-                self.folder / "best.pt",
-            )
+        path = self.folder / "best.pt"
+        # The first score is the best so far, even nan, as where nothing of val is labelled.
+        is_best = score is not None and (score > self.best or not path.exists())
+        if is_best or not self.material.val:
+            if score is not None and not math.isnan(score):
+                self.best = score
+            _store({"model": self.average.state, "score": score, "epoch": self.epoch}, path)
 
     def _save(self, score: float | None) -> None:
         self._keep_best(score)

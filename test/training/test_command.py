@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         (TrainingError("seed=x: 'x' is no int"), 1, "training.train: seed=x: 'x' is no int\n"),
         (DatasetError("no folder here"), 1, "training.train: no folder here\n"),
         (PermissionError(13, "Permission denied", "runs"), 1, "runs: Permission denied\n"),
+        (OSError("no space for shared memory"), 1, "train: no space for shared memory\n"),
         (KeyboardInterrupt(), 130, "goes on later\n"),
     ],
 )

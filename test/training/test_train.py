@@ -161,6 +161,23 @@ def test_a_stage_that_only_harms_can_leave_things_as_they_were(
     assert all(kept) == keep_start
 
 
+@pytest.mark.parametrize(
+    ("scores", "best"), [((math.nan, 40.0, math.nan), 2), ((math.nan,) * 3, 1)]
+)
+def test_a_score_of_nothing_is_no_reason_to_keep_nothing(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scores: tuple[float, ...],
+    best: int,
+) -> None:
+    told = iter(scores)
+    monkeypatch.setattr(Unary, "score", lambda *_: next(told))
+    stage = replace(tiny_recipe().stages[0], epochs=3, evaluate_every=1)
+    train(tiny_recipe(stages=(stage,)), root, tmp_path)
+    assert checkpoint(tmp_path, stage.name, "best.pt")["epoch"] == best
+
+
 def test_gradients_that_the_last_stage_left_do_not_count(root: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe()
     material = load_material(recipe, root)
