@@ -2,8 +2,9 @@
 
 ``python bench/filters.py`` prints rows for bench/RESULTS.md. Peers that are not installed are left
 out, with a word: pydensecrf (PyPI also has it as pydensecrf2), OpenCV's ximgproc
-(opencv-contrib-python-headless), torch, crfasrnn_pytorch (its folder on PYTHONPATH). Times are the
-best of several calls taken in turns, so that a busy machine slows both sides.
+(opencv-contrib-python-headless), torch, crfasrnn_pytorch and guided-filter-pytorch (their folders
+on PYTHONPATH). Times are the best of several calls taken in turns, so that a busy machine slows
+both sides.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ SPATIAL = (3.0, 3.0)
 BILATERAL = ((80.0, 13.0, 10.0), (30.0, 8.0, 4.0), (160.0, 3.0, 5.0))
 GUIDED = {"radius": 3, "eps": 1.0, "weight": 2.0, "iterations": 3}
 QUARTER = 4
+PAUSE = 0.02
+"""Seconds before each call: torch's threads spin for a while after theirs, on the cores of ours."""
 
 Array = NDArray[Any]
 Run = Callable[[], Array]
@@ -144,6 +147,13 @@ def guided(one: Problem, repeats: int) -> None:
         filter_ = module.createGuidedFilter(guide, radius, eps)
         return looped(lambda probs: np.stack([filter_.filter(plane) for plane in probs]))
 
+    def usual_torch(module: Any) -> Array:
+        import torch
+
+        image = torch.from_numpy(guide).permute(2, 0, 1)[None].float()
+        filter_ = module.GuidedFilter2d(radius, eps)
+        return looped(lambda probs: filter_(torch.from_numpy(probs)[None], image)[0].numpy())
+
     def plain_torch(module: Any) -> Array:
         from training.filters import TorchGuidedFilter
 
@@ -160,7 +170,8 @@ def guided(one: Problem, repeats: int) -> None:
     what = f"guided CRF {width}x{height}x{len(scores)}"
     peers = [
         Peer("cv2.ximgproc", "cv2.ximgproc", ximgproc),
-        Peer("plain torch", "torch", plain_torch),
+        Peer("guided-filter-pytorch", "guided_filter", usual_torch),
+        Peer("our plain torch", "torch", plain_torch),
     ]
     contest(what, lambda: guided_crf(scores, guide, **GUIDED), peers, repeats * 5, of_ours=softmax)
 
@@ -214,7 +225,7 @@ def backward(one: Problem, repeats: int) -> None:
     ours = gradient(forward(refiner.prepare_operands(unary, image, *weights)))
     for name, module, prepare in (
         ("crfasrnn_pytorch", "crfasrnn.crfrnn", crfasrnn),
-        ("plain torch", "torch", reference),
+        ("our plain torch", "torch", reference),
     ):
         what = f"backward through the dense CRF {one.size}, 160/3/5"
         found = installed(module)
@@ -253,6 +264,7 @@ def contest(
 
 def timed(run: Run) -> tuple[float, Array]:
     """Milliseconds and the result."""
+    time.sleep(PAUSE)
     start = time.perf_counter()
     result = run()
     return 1e3 * (time.perf_counter() - start), result
