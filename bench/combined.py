@@ -48,7 +48,6 @@ from training.recipes.combined import FRAME, RECIPE
 from training.refiners import (
     EvidenceBatch,
     GuidedCrfConfig,
-    MeanFieldConfig,
     RefinerConfig,
     Scene,
     refiner_name,
@@ -131,18 +130,15 @@ def rows(
 
 def default() -> Bench:
     """The default network and its code."""
-    context, denoiser = (RECIPE.refiner(name) for name in ("context_crf", "denoiser"))
-    dense = MeanFieldConfig(
-        sxy=40.0, srgb=10.0, bilateral_weight=1.0, spatial_weight=0.5, iterations=5, stride=4
-    )
-    parts = {
-        "context_crf": (context, RECIPE.stage("context_crf")),
-        "denoiser": (denoiser, RECIPE.stage("denoiser")),
-        "mean_field": (dense, refined("mean_field", 5e-3, 4)),
-        "guided_crf": (GuidedCrfConfig(), RECIPE.stage("guided_crf")),
+    names = ("context_crf", "denoiser", "mean_field", "guided_crf")
+    parts = {name: (RECIPE.refiner(name), RECIPE.stage(name)) for name in names}
+    parts["guided_crf"] = (GuidedCrfConfig(), RECIPE.stage("guided_crf"))
+    chains = {
+        "denoiser and guided_crf": {"denoiser": 200, "guided_crf": 200},
+        "with denoiser": {"denoiser": 200, "mean_field": 200, "guided_crf": 100},
+        COMBINED: {"mean_field": 280, "guided_crf": 100},
     }
-    longer = {"denoiser": 480, "guided_crf": 800}
-    chains = {COMBINED: {"denoiser": 200, "guided_crf": 200}}
+    longer = {"guided_crf": 1400}
     return Bench(RECIPE.unary, 1, FRAME, 1, rows(parts, longer, chains, (RECIPE.refiner("code"),)))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from training.datasets import Augmentation
 from training.recipe import Recipe, Stage
 from training.recipes.camvid_code import RECIPE as DEFAULT
-from training.refiners import CodeConfig, ContextCrfConfig, GuidedCrfConfig
+from training.refiners import CodeConfig, ContextCrfConfig, GuidedCrfConfig, MeanFieldConfig
 from training.refiners.denoiser import VEHICLE
 
 FRAME = Augmentation(crop=(360, 480), scale=(0.8, 1.5), aspect=(0.9, 1.1))
@@ -53,12 +53,16 @@ begin_with=BEST.pt stages=context_crf,denoiser,guided_crf.
         ContextCrfConfig(label_pool=13, hidden=32),
         CodeConfig(),
         replace(VEHICLE, residual=True, step_size=1.0, iterations=1),
+        MeanFieldConfig(
+            sxy=40.0, srgb=10.0, bilateral_weight=1.0, spatial_weight=0.5, iterations=5, stride=4
+        ),
         GuidedCrfConfig(gated=True),
     ),
     stages=(
         *DEFAULT.stages,
         _refined("context_crf", 1e-3),
         _stage("denoiser", "denoising", 1e-3, scenario="y", noise=0.0),
+        _refined("mean_field", 5e-3),
         _refined("guided_crf", 5e-3),
     ),
 )
