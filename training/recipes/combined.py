@@ -1,4 +1,4 @@
-"""The pipeline that none of the five papers has: context, code, denoiser, gated CRF."""
+"""The pipeline that none of the five papers has: context, code, denoiser, two CRFs."""
 
 from dataclasses import replace
 
@@ -36,17 +36,19 @@ def _refined(name: str, rate: float) -> Stage:
 RECIPE = Recipe(
     name="combined",
     why="""\
-Each paper where it is strong, one after the other, each refiner an identity (the CRF: its authors'
-weights) until it has learnt. The U-Net with uncertainty and the code are the default model's, and
-so are their stages. Context and patches (001) look at features again; the code (004) takes in what
-the vehicle knows; a denoiser (003) gives back what it got until it knows better; and last, where
-edges count, the guidance CRF (001), whose messages count more where the network is unsure of itself
-(004). Behind the trained network each learns by itself, on what leaves those before it, with the
-network's dropout on, and stays as it began where that is better on val: context gains behind a
-small network (docs/papers.md) and costs a point behind this one. A prior of the code learned from
-the image (000's p(z | x); code.guessed=true and a stage that learns code.guess) cost 1.2 to 2.2
-points on val and is left out. To begin with a network and code that are there already: --set
-begin_with=BEST.pt stages=context_crf,denoiser,guided_crf.
+Each paper where it is strong, one after the other, each refiner an identity (the CRFs: weights like
+their authors') until it has learnt. The U-Net with uncertainty and the code are the default
+model's, and so are their stages. Context and patches (001) look at features again; the code (004)
+takes in what the vehicle knows; a denoiser (003) gives back what it got until it knows better; a
+dense CRF (002) carries far; and last, where edges count, the guidance CRF (001), whose messages
+count more where the network is unsure of itself (004). Behind the trained network each learns by
+itself, on what leaves those before it, with the network's dropout on, and stays as it began where
+that is better on val: context gains behind a small network (docs/papers.md) and costs a point
+behind this one. What reads features learns from frames that the network has seen, and carries
+little to a drive that it has not; the two CRFs, which read the image, gain there as well. A prior
+of the code learned from the image (000's p(z | x); code.guessed=true and a stage that learns
+code.guess) cost 1.2 to 2.2 points on val and is left out. To begin with a network and code that are
+there already: --set begin_with=BEST.pt stages=context_crf,denoiser,mean_field,guided_crf.
 """,
     unary=DEFAULT.unary,
     refiners=(

@@ -104,6 +104,7 @@ def test_the_combined_chain_answers_as_in_training(tmp_path: Path) -> None:
         ContextCrfConfig(label_pool=5, hidden=8),
         dataclasses.replace(TINY_CODE, guessed=True),
         dataclasses.replace(TINY_DENOISER, residual=True, step_size=0.5),
+        DENSE,
         GuidedCrfConfig(gated=True),
     )
     model = model_of(*chain)
@@ -113,7 +114,7 @@ def test_the_combined_chain_answers_as_in_training(tmp_path: Path) -> None:
                 parameter.add_(0.05 * torch.randn_like(parameter))
         model.refiners["guided_crf"].gate.slope.fill_(0.5)
     runner = runner_of(model, tmp_path)  # which compares its golden cases, with evidence
-    assert runner.bundle.manifest.custom_ops == ("GuidedCrf",)
+    assert runner.bundle.manifest.custom_ops == ("MeanField", "GuidedCrf")
     assert runner.bundle.manifest.looped_refiners == {"denoiser": TINY_DENOISER.iterations}
     image = image_of(1)
     with torch.no_grad():
