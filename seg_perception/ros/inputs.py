@@ -90,6 +90,9 @@ class Inputs:
         self._lost: dict[str, int] = {}
         self.last_image_s = time.monotonic()
         self.any_image = False
+        # The sensors first, each beside the others: of what is there together, rclpy begins with
+        # what was subscribed first, and an image is to find what came before it.
+        self._subscriptions = self._subscribe_sensors() if with_evidence else ()
         # One group: frames are decoded one after the other, in the order in which they came.
         group = MutuallyExclusiveCallbackGroup()
         images = (
@@ -102,23 +105,26 @@ class Inputs:
             ),
         )
         self.wanted = tuple(_describe(subscription) for subscription in images)
-        sensors = MutuallyExclusiveCallbackGroup()
-        known = MESSAGE_TYPES if with_evidence else {}
-        self._subscriptions: tuple[Subscription, ...] = (
-            *images,
-            *(
-                self._subscribe(kind, topic, partial(receiver.on_sensor, topic), sensors)
-                for topic, kind in known.items()
-            ),
-        )
-        if with_evidence:
-            take = partial(receiver.on_sensor, TRANSFORMS)
-            self._subscriptions += listen_to_tf(node, take, sensors)
+        self._subscriptions += images
 
     def destroy(self) -> None:
         """Unsubscribe."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+
+    def _subscribe_sensors(self) -> tuple[Subscription, ...]:
+        at_once = MutuallyExclusiveCallbackGroup()
+        known = tuple(
+            self._subscribe(
+                kind,
+                topic,
+                partial(self._receiver.on_sensor, topic),
+                at_once if topic in AT_ONCE else MutuallyExclusiveCallbackGroup(),
+            )
+            for topic, kind in MESSAGE_TYPES.items()
+        )
+        take = partial(self._receiver.on_sensor, TRANSFORMS)
+        return known + listen_to_tf(self._node, take, at_once)
 
     def _subscribe(
         self,
