@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,12 +23,13 @@ from seg_perception.cli import FAILED, INTERRUPTED, OK, build_engine, main
 from seg_perception.cli.parser import build_parser
 from seg_perception.datasets.catalogue import CITYSCAPES_CLASSES
 from seg_perception.errors import RunnerError
-from seg_perception.runtime.bundle import Bundle, Quantisation
+from seg_perception.runtime.bundle import Bundle, Quantisation, load_bundle
 from seg_perception.runtime.engine_cache import EngineCache
 from seg_perception.runtime.tensorrt_open import EngineOptions, open_on
 from seg_perception.runtime.tensorrt_runner import TensorRTRunner
 
 ROOT = Path(__file__).resolve().parents[1]
+DEFAULT = ROOT / "models" / "default"
 COMMANDS = ("demo", "evaluate", "make-bag", "replay", "inspect", "build-engine")
 ROAD, SIDEWALK, BUILDING = 3, 4, 1
 N_IMAGES = 3
@@ -209,6 +211,18 @@ def test_inspect_shows_and_checks(bundle: Path, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     for part in ("tiny", "32x24", "bicyclist", "evidence_sets", "model.onnx", "self-test passed"):
         assert part in shown
+
+
+def test_inspect_shows_the_default_model_at_a_glance(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(DEFAULT)]) == OK
+    shown = capsys.readouterr().out
+    bundle = load_bundle(DEFAULT)
+    assert bundle.digest in re.sub(r"[\s│]", "", shown)
+    assert f"camvid_val: miou {bundle.manifest.scores['camvid_val']['miou']}, " in shown
+    assert "data: camvid, CC BY-NC" in shown
+    assert "recipe: camvid_code (all of it: manifest.json)" in shown
+    assert "augmentation" not in shown
+    assert shown.count("\n") < 100
 
 
 def test_inspect_shows_how_a_model_was_rounded(
@@ -475,7 +489,7 @@ def test_demo_looks_for_samples_before_it_drives(
 ) -> None:
     demo = ["demo", "--frames", "2", "--bundle", str(bundle), "--out", str(tmp_path / "demo")]
     assert main([*demo, "--samples", str(tmp_path)]) == FAILED
-    assert f"no folder {tmp_path}/kitti" in complaint(capsys)
+    assert f"no images in {tmp_path}/kitti/image_2; expected" in complaint(capsys)
     assert not (tmp_path / "demo").exists()
 
 

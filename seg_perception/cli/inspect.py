@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
 def _facts(bundle: Bundle) -> Table:
     manifest = bundle.manifest
     table = Table(title=f"{bundle.path}: all files intact", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a digest is copied whole
     for name, value in _rows(manifest, bundle):
         table.add_row(name, value)
     return table
@@ -57,8 +59,8 @@ def _rows(manifest: Manifest, bundle: Bundle) -> Iterable[tuple[str, str]]:
         yield f"refiner {escape(refiner.name)}", _pairs(refiner.parameters)
     yield "precision", _precision(manifest)
     yield "custom operators", escape(", ".join(manifest.custom_ops)) or "none"
-    yield "provenance", _pairs(manifest.provenance)
-    yield "scores", _pairs(manifest.scores)
+    yield "provenance", _provenance(manifest.provenance)
+    yield "scores", "\n".join(map(escape, _figures(manifest.scores))) or "none"
     yield (
         "files",
         "\n".join(
@@ -82,6 +84,26 @@ def _class_line(class_id: int, name: str, color: tuple[int, int, int]) -> str:
 
 def _specs(specs: Iterable[TensorSpec]) -> str:
     return "\n".join(escape(f"{spec.name} {spec.dtype} {list(spec.shape)}") for spec in specs)
+
+
+def _provenance(values: Mapping[str, Any]) -> str:
+    """Its parts; of a recipe with all its stages the name."""
+    recipe = values.get("recipe")
+    if isinstance(recipe, Mapping) and "name" in recipe:
+        values = {**values, "recipe": f"{recipe['name']} (all of it: manifest.json)"}
+    if isinstance(data := values.get("data"), list):
+        values = {**values, "data": "; ".join(f"{one['name']}, {one['terms']}" for one in data)}
+    return _pairs(values)
+
+
+def _figures(scores: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterable[str]:
+    """A line for each group of figures, outermost first."""
+    inner = {name: value for name, value in scores.items() if isinstance(value, Mapping)}
+    own = [f"{name} {value}" for name, value in scores.items() if name not in inner]
+    if own:
+        yield f"{' '.join(path)}: {', '.join(own)}" if path else ", ".join(own)
+    for name, group in inner.items():
+        yield from _figures(group, (*path, name))
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

@@ -1,8 +1,6 @@
 """Real recordings with sensors beside the camera: KITTI with lidar, KITTI road, TuSimple lanes.
 
-kitti/image_2/*.jpg  kitti/velodyne/*.bin  kitti/calib/*.txt
-kitti_road/image_2/um_*.jpg  kitti_road/gt_image_2/um_lane_*.png  kitti_road/calib/um_*.txt
-tusimple/image/*.jpg  tusimple/lane_instance/*.png
+`TREE` is how they lie.
 """
 
 from __future__ import annotations
@@ -16,6 +14,11 @@ from numpy.typing import NDArray
 
 from seg_perception.errors import DatasetError
 from seg_perception.evidence.geometry import Pinhole, Pose
+
+TREE = """\
+    kitti/image_2/*.jpg       kitti/velodyne/*.bin              kitti/calib/*.txt
+    kitti_road/image_2/*.jpg  kitti_road/gt_image_2/*_lane_*.png  kitti_road/calib/*.txt
+    tusimple/image/*.jpg      tusimple/lane_instance/*.png"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +165,7 @@ def _read_points(path: Path) -> NDArray[np.float32]:
 def _images(folder: Path) -> list[Path]:
     found = sorted([*folder.glob("*.jpg"), *folder.glob("*.png")])
     if not found:
-        raise DatasetError(f"no images in {folder}: lay it out as the module's docstring says")
+        raise DatasetError(f"no images in {folder}; expected:\n{TREE}")
     return found
 
 

@@ -188,7 +188,8 @@ def _make_room(out: Path, overwrite: bool) -> None:
         raise BagError(f"{out} exists already; choose another --out, or give --overwrite")
     if not (out / "metadata.yaml").is_file():
         raise BagError(
-            f"{out} exists and is no bag, so it is not overwritten; choose another --out"
+            f"{out} exists and is no bag, so it is not overwritten; choose another --out, or "
+            "delete it where a killed command left it"
         )
     shutil.rmtree(out)
 

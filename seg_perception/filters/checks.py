@@ -31,6 +31,7 @@ def shape_of_planes(x: NDArray[Any], name: str = "x") -> NDArray[np.float32]:
     Raises:
         FilterError: of another shape, or not floating point.
     """
+    x = np.asarray(x)
     if x.ndim != 3 or 0 in x.shape or not np.issubdtype(x.dtype, np.floating):
         raise FilterError(
             f"{name}: {x.dtype} {list(x.shape)}: give float32 [C, H, W], channels first, at least "
@@ -50,11 +51,17 @@ def same_size(x: NDArray[Any], height: int, width: int) -> None:
     Raises:
         FilterError: they are.
     """
-    if x.shape[-2:] != (height, width):
+    if x.shape[-2:] == (height, width):
+        return
+    if x.shape[:2] == (height, width):
         raise FilterError(
-            f"{x.shape[-2]}x{x.shape[-1]} planes on a filter that was built for {height}x{width}: "
-            "resize one of the two (cv2.resize, INTER_AREA for images)"
+            f"{list(x.shape)} on a filter that was built for {height}x{width}: channels come "
+            "first, np.moveaxis(x, -1, 0)"
         )
+    raise FilterError(
+        f"{x.shape[-2]}x{x.shape[-1]} planes on a filter that was built for {height}x{width}: "
+        "resize one of the two (cv2.resize, INTER_AREA for images)"
+    )
 
 
 def rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
@@ -63,6 +70,7 @@ def rgb(image: NDArray[Any], name: str = "image") -> NDArray[np.uint8]:
     Raises:
         FilterError: of another type or shape.
     """
+    image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise FilterError(
             f"{name} is {image.dtype} {list(image.shape)}: give an RGB image, uint8 [H, W, 3]"
@@ -84,6 +92,17 @@ def mask(valid: NDArray[Any] | None, height: int, width: int) -> NDArray[np.bool
             "False on padding, or None"
         )
     return np.ascontiguousarray(valid)
+
+
+def whole(**numbers: int) -> None:
+    """Refuse parameters that are not integers >= 0.
+
+    Raises:
+        FilterError: names the first.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, (int, np.integer)) or value < 0:
+            raise FilterError(f"{name} is {value}: give a whole number >= 0")
 
 
 def positive(**numbers: float) -> None:

@@ -251,8 +251,7 @@ def image_features(
 def _window_radius(radius: int, height: int, width: int) -> int:
     """A radius that does as much as `radius`: windows end at the image anyway."""
     checks.positive(height=height, width=width)
-    if radius < 0:
-        raise FilterError(f"radius is {radius}: give a number of pixels >= 0")
+    checks.whole(radius=radius)
     return min(radius, max(height, width))
 
 

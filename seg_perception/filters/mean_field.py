@@ -102,11 +102,11 @@ def dense_crf(
     checks.same_size(scores, height, width)
     terms: list[tuple[PermutohedralLattice, Weight]] = []
     if spatial:
-        sxy, weight = spatial
+        sxy, weight = _parts(spatial, "spatial", "sxy, weight")
         lattice = PermutohedralLattice.spatial(height, width, sxy, valid, symmetric=symmetric)
         terms.append((lattice, weight))
     if bilateral:
-        sxy, srgb, weight = bilateral
+        sxy, srgb, weight = _parts(bilateral, "bilateral", "sxy, srgb, weight")
         lattice = PermutohedralLattice.bilateral(image, sxy, srgb, valid, symmetric=symmetric)
         terms.append((lattice, weight))
     return lattice_mean_field(scores, terms, iterations, compatibility)
@@ -130,7 +130,7 @@ def lattice_mean_field(
         FilterError: inputs that do not fit each other.
     """
     scores = checks.shape_of_planes(scores, "scores")
-    _check_iterations(iterations)
+    checks.whole(iterations=iterations)
     if not terms:
         raise FilterError("no kernel: give `spatial`, `bilateral` or both")
     for lattice, _ in terms:
@@ -191,7 +191,7 @@ def guided_crf(
         FilterError: inputs that do not fit each other; the message says what to change.
     """
     scores = checks.planes(scores, "scores")
-    _check_iterations(iterations)
+    checks.whole(iterations=iterations)
     guided = GuidedFilter(guide, radius, eps, valid)
     checks.same_size(scores, guided.height, guided.width)
     weights = _Weights.of([weight], compatibility, len(scores))
@@ -273,6 +273,7 @@ def _square(matrix: Floats, n_classes: int, name: str) -> Floats:
     return matrix
 
 
-def _check_iterations(iterations: int) -> None:
-    if iterations < 0:
-        raise FilterError(f"{iterations} iterations: give 0 or more")
+def _parts(kernel: Sequence[Any], name: str, names: str) -> Sequence[Any]:
+    if len(kernel) != names.count(",") + 1:
+        raise FilterError(f"{name} has {len(kernel)} numbers: give ({names})")
+    return kernel
