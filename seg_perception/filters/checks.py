@@ -94,7 +94,7 @@ def mask(valid: NDArray[Any] | None, height: int, width: int) -> NDArray[np.bool
     return np.ascontiguousarray(valid)
 
 
-def whole(**numbers: int) -> None:
+def whole(**numbers: Any) -> None:
     """Refuse parameters that are not integers >= 0.
 
     Raises:
