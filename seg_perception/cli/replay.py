@@ -81,13 +81,13 @@ def replay_bag(
         SegPerceptionError: the bag cannot be read, or the node does not answer.
     """
     topics = dict(getattr(args, "topic", ()))
+    settings = settings_of(options.parameters)  # before the drive, lest it be for nothing
     with Bag(path, getattr(args, "image_topic", None), topics) as bag:
         table = _truth_table(bag, bundle.manifest.classes, options, class_map)
         with bar("driving") as progress:
             log = play(bag, bundle.path, options, progress)
         with runner_of(args, bundle) as runner, bar("scoring") as progress:
             scorer = Scorer(bundle.manifest.classes, Comparer(runner))
-            settings = settings_of(options.parameters)
             senses = make_senses(bundle.manifest, Frames(), settings)
             frames = replayed_frames(bag, log, senses, table)
             for i, frame in enumerate(frames, start=1):

@@ -37,7 +37,7 @@ from seg_perception.errors import ConfigError, SegPerceptionError
 from seg_perception.ros.diagnostics import Snapshot, to_status
 from seg_perception.ros.health import judge_active, judge_idle
 from seg_perception.ros.loading import Loading
-from seg_perception.ros.parameters import declare
+from seg_perception.ros.parameters import declare, misspelt
 from seg_perception.ros.session import Session, open_model
 from seg_perception.ros.spinning import spinning
 
@@ -75,6 +75,8 @@ class SegmentationNode(LifecycleNode):
         # What is loaded becomes a session, or is given back: one of both.
         self._handover = threading.RLock()
         self._settings = declare(self)
+        for line in misspelt(self):
+            self.get_logger().warning(line)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # The steady clock also ticks while simulated time stands still, which is worth telling.

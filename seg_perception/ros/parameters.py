@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
+from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any
 
@@ -16,6 +17,9 @@ from rclpy.parameter import Parameter
 
 from seg_perception.errors import ConfigError
 from seg_perception.runtime.runner import RUNNER_KINDS
+
+DECLARED_LATER = ("qos_overrides.", "refiners.")
+"""What parameters begin with that exist only once the model and its topics do."""
 
 
 def _parameter(
@@ -220,11 +224,24 @@ def declare(node: Node) -> Settings:
     return Settings().changed(given, configured=False)
 
 
+def misspelt(node: Node) -> Iterator[str]:
+    """What was given at a node's start and is no parameter of it, which ROS passes over in silence.
+
+    Args:
+        node: that has declared its parameters.
+    """
+    for name in node._parameter_overrides:  # rclpy tells them nowhere else
+        if not node.has_parameter(name) and not name.startswith(DECLARED_LATER):
+            near = get_close_matches(name, all_parameters(), 1)
+            yield f"there is no parameter {name}" + (f": is {near[0]} meant?" if near else "")
+
+
 def settings_of(parameters: Mapping[str, str]) -> Settings:
     """What a node understands that is started with these, as they would stand behind `-p NAME:=`.
 
     Raises:
-        ConfigError: a value cannot be read, is of another type, or none of those there are.
+        ConfigError: there is no such parameter; a value cannot be read, is of another type, or none
+            of those there are.
     """
     given = [f"{name}:={value}" for name, value in parameters.items()]
     context = Context()
@@ -232,7 +249,10 @@ def settings_of(parameters: Mapping[str, str]) -> Settings:
         rclpy.init(args=["--ros-args", *(x for one in given for x in ("-p", one))], context=context)
         node = rclpy.create_node("settings", context=context, start_parameter_services=False)
         try:
-            return declare(node)
+            settings = declare(node)
+            if complaint := next(misspelt(node), None):
+                raise ConfigError(complaint)
+            return settings
         finally:
             node.destroy_node()
     except (RuntimeError, ParameterException) as error:  # RCLError, which rclpy does not export

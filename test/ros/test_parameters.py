@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -92,3 +93,13 @@ def test_text_that_makes_no_sense_is_refused(given: dict[str, str]) -> None:
     (name,) = given
     with pytest.raises(ConfigError, match=name):
         settings_of(given)
+
+
+def test_a_misspelt_parameter_is_told_with_the_one_that_is_meant() -> None:
+    message = "there is no parameter evidence.depth.trst: is evidence.depth.trust meant?"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        settings_of({"max_rate": "3.0", "evidence.depth.trst": "0.5"})
+
+
+def test_parameters_that_come_with_the_model_are_not_misspelt() -> None:
+    assert settings_of({"refiners.mean_field.iterations": "3"}) == Settings()
