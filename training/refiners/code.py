@@ -283,6 +283,12 @@ class CodeRefiner(Refiner[Prepared, CodeState]):
             evidence = PooledEvidence.nothing(probs)
         else:
             evidence = pool_evidence(scene.evidence, self.config.stride)
+            if evidence.coverage.shape[-2:] != probs.shape[-2:]:
+                height, width = scene.guide.shape[-2:]
+                raise TrainingError(
+                    f"an image of {height}x{width}: with a code, both sides must be multiples of "
+                    f"{self.config.stride}; change data.shrink, or the images"
+                )
         trust, held = self.trust(probs, anchor, evidence)
         return WeighedEvidence(evidence.allowed, trust, held)
 

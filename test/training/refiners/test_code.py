@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from tiny_training import evidence_batch, random_unary, scene_of
 from torch import Tensor
 
+from training.errors import TrainingError
 from training.refiners import (
     CodeConfig,
     CodeRefiner,
@@ -129,6 +130,12 @@ def test_the_zero_code_leaves_the_scores_alone() -> None:
     refiner, scene = refiner_of(), frame()
     prepared = refiner.prepare(scene)
     assert torch.equal(refiner.scores(prepared, refiner.start(prepared)), scene.unary.scores)
+
+
+def test_evidence_on_an_image_of_incomplete_cells_names_the_fix() -> None:
+    known = evidence_batch(np.ones((BATCH, 36, WIDTH), np.uint8), SETS, WEIGHT)
+    with pytest.raises(TrainingError, match=r"36x48: .* multiples of 8; change data\.shrink"):
+        refiner_of().prepare(frame(height=36, evidence=known))
 
 
 def test_scores_add_the_upsampled_change() -> None:
