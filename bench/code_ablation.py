@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
 from seg_perception.datasets import Sample, open_dataset
+from training.checkpoints import read_checkpoint
 from training.datasets import Augmentation, Batch, Loader
 from training.losses import class_weights
 from training.model import Segmenter
 from training.networks import UnaryOutput
-from training.objectives import OBJECTIVES, CodeSolver, Task
+from training.objectives import CodeSolver, Task, build_objective
 from training.recipe import load_recipe
 from training.refiners import CodeConfig
 from training.train import schedule
@@ -94,7 +95,8 @@ def fit(model: Segmenter, objective: str, batches: Sequence[Batch], epochs: int)
     """Train the code with AdamW, 8 images a step."""
     labels = [batch.labels[0].numpy().astype(np.uint8) for batch in batches]
     weights = class_weights(labels, model.classes, 0.15)
-    goal = OBJECTIVES[objective](model, Task(CAMVID_CLASSES, CAMVID_GROUPS, weights))
+    task = Task(CAMVID_CLASSES, CAMVID_GROUPS, weights)
+    goal = build_objective(objective, {}, model, task)
     goal.train()
     learning = [p for p in model.parameters() if p.requires_grad]
     rate = 4e-3 if objective == "code_solver" else 1e-3
@@ -125,7 +127,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    state = torch.load(options.checkpoint, map_location="cpu", weights_only=True)["model"]
+    state = read_checkpoint(options.checkpoint)["model"]
     unary = {key: value for key, value in state.items() if key.startswith("unary.")}
     recipe = load_recipe("camvid_code")
 

@@ -35,13 +35,14 @@ from tqdm import tqdm
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
 from seg_perception.datasets.partial_truth import partial_truth
 from seg_perception.evaluation.scores import ConfusionMatrix
+from training.checkpoints import read_checkpoint
 from training.datasets import Augmentation, Batch, Loader
 from training.datasets.evidence import collate
 from training.datasets.frames import open_without
 from training.losses import class_weights
 from training.model import Segmenter
 from training.networks import NetworkConfig, UnaryOutput
-from training.objectives import OBJECTIVES, Task
+from training.objectives import Task, build_objective
 from training.objectives.base import enable_dropout, labels_of
 from training.recipe import Stage, load_recipe, override
 from training.recipes.combined import FRAME, RECIPE
@@ -132,6 +133,7 @@ def default() -> Bench:
     """The default network and its code."""
     names = ("context_crf", "denoiser", "mean_field", "guided_crf")
     parts = {name: (RECIPE.refiner(name), RECIPE.stage(name)) for name in names}
+    # Without its gate, which changes nothing measurable.
     parts["guided_crf"] = (GuidedCrfConfig(), RECIPE.stage("guided_crf"))
     chains = {
         "denoiser and guided_crf": {"denoiser": 200, "guided_crf": 200},
@@ -197,7 +199,7 @@ def fit(model: Segmenter, stage: Stage, seen: Sequence[Seen], steps: int, seed: 
     """One stage on remembered outputs."""
     labels = [one.labels[0].numpy().astype(np.uint8) for one in seen]
     task = Task(CAMVID_CLASSES, CAMVID_GROUPS, class_weights(labels, CLASSES, stage.class_exponent))
-    goal: Any = OBJECTIVES[stage.objective](model, task, **stage.options)
+    goal: Any = build_objective(stage.objective, stage.options, model, task)
     goal.train()
     learning = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning, stage.learning_rate, weight_decay=stage.weight_decay)
@@ -263,7 +265,7 @@ class Split:
 
     def __init__(self, bench: Bench, name: str, checkpoint: Path, root: Path) -> None:
         self.bench = bench
-        self.state = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
+        self.state = read_checkpoint(checkpoint)["model"]
         network = self._build(())
         train, drives = open_without("camvid", root, "train", [name], bench.shrink)
         split, others = ("train", set(drives) - {name}) if name in drives else (name, set())

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from seg_perception.classes import CAMVID_CLASSES, CAMVID_GROUPS
 from seg_perception.datasets import Sample, open_dataset
+from training.checkpoints import read_checkpoint
 from training.datasets import Augmentation, Batch, Loader
 from training.denoiser_steps import Choice, Frame, choose, curve, denoiser_of
 from training.losses import class_weights
@@ -129,7 +130,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200, help="of training, each denoiser")
     parser.add_argument("--at-most", type=int, default=10, help="steps of inference")
     options = parser.parse_args()
-    state = torch.load(options.checkpoint, map_location="cpu", weights_only=True)["model"]
+    state = read_checkpoint(options.checkpoint)["model"]
     unary = {key: value for key, value in state.items() if key.startswith("unary.")}
 
     def build(config: DenoiserConfig) -> Segmenter:
