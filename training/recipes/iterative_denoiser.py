@@ -15,13 +15,12 @@ behind it an autoencoder of 55 million parameters that sees the network's probab
 and its features after pool4; crops of 224, batches of 10, cross-entropy plus squared distance, no
 weight decay (the authors' code never applied theirs). Different: AdamW and half a cosine, the
 trainer's, for RMSprop and x0.99 an epoch; class weights, of twice the exponent of other recipes for
-the autoencoder, since the squared distance beside its cross-entropy has none (with theirs it gains
-accuracy and loses mIoU: thin classes vanish); the photometric augmentation of the other recipes,
-for the drive left out counts; best weights by val mIoU instead of patience on the loss. Step size
-and count here are a start: `python -m training.denoiser_steps iterative_denoiser` chooses them on
-val. The paper's second scenario corrupts the truth instead, which it found to be worse: --set
-name=iterative_denoiser_true denoiser.options.scenario=y_true. For a CPU and the vehicle: --set
-unary=unet denoiser.stride=4 denoiser.widths=32,64,96,128.
+the autoencoder (with theirs it gained accuracy and lost mIoU on a drive left out); the photometric
+augmentation of the other recipes, for the drive left out counts; best weights by val mIoU instead
+of patience on the loss. Step size and count here are a start: `python -m training.denoiser_steps
+iterative_denoiser` chooses them on val. The paper's second scenario corrupts the truth instead,
+which it found to be worse: --set name=iterative_denoiser_true denoiser.options.scenario=y_true. For
+a CPU and the vehicle: --set unary=unet denoiser.stride=4 denoiser.widths=32,64,96,128.
 """,
     unary=FCN8sConfig(),
     refiners=(DenoiserConfig(),),
