@@ -45,6 +45,9 @@ def stage(name: str, crop: str, scale: str, epochs: int, rate: float) -> tuple[s
     )
 
 
+JOINT = stage("joint", "176,240", "0.9,1.3", 10, 2e-4)
+
+
 @dataclass(frozen=True)
 class Bench:
     """Where everything of one seed and split lies.
@@ -95,14 +98,17 @@ class Bench:
 FILES = {"markdown": "md", "json": "json", "figure": "png"}
 
 
-def crf_as_rnn(bench: Bench) -> Path:
-    """FCN-8s < + CRF < + CRF-RNN; the checkpoint of FCN-8s."""
-    joint = stage("joint", "176,240", "0.9,1.3", 10, 2e-4)
+def fcn8s(bench: Bench, stages: str) -> dict[str, Path]:
+    """FCN-8s of 002 and 003, and as much of 002's chain as the stages (with commas) say."""
     alone = (*stage("unary", "176,224", "0.75,1.5", 90, 1e-3), "crf.augmentation.crop=176,240")
-    found = bench.train(
-        bench.recipe("crf_as_rnn", "", (*FCN8S, *FIELD, *alone, *joint, "crf.epochs=3"))
-    )
-    plain = ("refiners=", "stages=joint", "joint.options.learn=unary", *joint)
+    settings = (*FCN8S, *FIELD, *alone, "crf.epochs=3", *JOINT, f"stages={stages}")
+    return bench.train(bench.recipe("crf_as_rnn", "", settings))
+
+
+def crf_as_rnn(bench: Bench) -> None:
+    """FCN-8s < + CRF < + CRF-RNN."""
+    found = fcn8s(bench, "unary,crf,joint")
+    plain = ("refiners=", "stages=joint", "joint.options.learn=unary", *JOINT)
     begin = f"begin_with={found['unary']}"
     longer = bench.train(bench.recipe("crf_as_rnn", "longer", (*FCN8S, *plain, begin)))
     rows = {
@@ -113,13 +119,11 @@ def crf_as_rnn(bench: Bench) -> Path:
         "crf_rnn": str(found["joint"]),
     }
     bench.table("002", (*FCN8S, *FIELD), rows)
-    return found["unary"]
 
 
 def iterative_denoiser(bench: Bench) -> None:
     """FCN-8s < + DAE(y_true) < + DAE(y)."""
-    recipe = bench.recipe("crf_as_rnn", "", ())
-    begin = f"begin_with={bench.runs / recipe.name / 'unary' / 'best.pt'}"
+    begin = f"begin_with={fcn8s(bench, 'unary')['unary']}"
     learn = stage("denoiser", "176,224", "0.75,1.5", 30, 1e-3)
     variants = {
         "fcn8s+dae_y_true": ("y_true", ()),
@@ -178,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("papers", nargs="+", choices=tuple(PAPERS), help="003 builds on 002")
+    parser.add_argument("papers", nargs="+", choices=tuple(PAPERS))
     parser.add_argument("--root", type=Path, required=True, help="folder of CamVid")
     parser.add_argument("--runs", type=Path, default=Path("runs/papers"))
     parser.add_argument("--leave-out", default="", metavar="DRIVE")

@@ -1,0 +1,124 @@
+"""Means over seeds of what ``bench/papers.py`` left in RUNS.
+
+``python bench/papers_seeds.py 003 --runs RUNS``
+
+Two tables: the rows as mIoU / pixel accuracy / boundary F, and the steps of mIoU between the
+paper's rows, mean and each seed. What is left out is averaged over the drives that have every seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIGURES = ("miou", "pixel_accuracy", "boundary_f")
+
+Rows = dict[str, NDArray[np.float64]]
+"""Percent [3] as in `FIGURES`, by row."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What was measured of one paper.
+
+    Attributes:
+        splits: rows by seed, by what was scored: "val", drives left out, "mean of left-out".
+        published: rows that the paper has.
+    """
+
+    splits: Mapping[str, Mapping[int, Rows]]
+    published: Sequence[str]
+
+    def steps(self, split: str, row: str, other: str) -> str:
+        """From one row to another, mean and by seed."""
+        found = self.splits[split]
+        steps = [found[seed][other][0] - found[seed][row][0] for seed in sorted(found)]
+        return f"{np.mean(steps):+.2f} ({', '.join(f'{step:+.2f}' for step in steps)})"
+
+    def report(self) -> str:
+        """Both tables, in Markdown."""
+        rows = next(iter(next(iter(self.splits.values())).values()))
+        heads = [f"{name} (seeds {_listed(found)})" for name, found in self.splits.items()]
+        figures = [
+            [
+                row,
+                *(_shown(_mean(f[row] for f in found.values())) for found in self.splits.values()),
+            ]
+            for row in rows
+        ]
+        steps = [
+            [f"{row} -> {other}", *(self.steps(split, row, other) for split in self.splits)]
+            for row, other in pairwise(self.published)
+        ]
+        return "\n\n".join(_table(["", *heads], lines) for lines in (figures, steps))
+
+
+def read(paper: str, runs: Path) -> Seeds:
+    """Everything in the folder that is of a paper.
+
+    Raises:
+        SystemExit: nothing is.
+    """
+    splits: dict[str, dict[int, Rows]] = {}
+    published: list[str] = []
+    name = re.compile(rf"{paper}-seed(\d+)(?:-without-(\w+))?\.json")
+    matches = (name.fullmatch(path.name) for path in runs.glob("*.json"))
+    for match in sorted(filter(None, matches), key=lambda found: (found[2] or "", int(found[1]))):
+        rows = json.loads((runs / match[0]).read_text())["rows"]
+        ours = {key: row["ours"] for key, row in rows.items() if row["ours"]}
+        published = [key for key in ours if rows[key]["published"]]
+        found = {key: np.array([row[figure] for figure in FIGURES]) for key, row in ours.items()}
+        splits.setdefault(match[2] or "val", {})[int(match[1])] = found
+    if not splits:
+        raise SystemExit(f"no table of {paper} in {runs}: python bench/papers.py {paper} ...")
+    return Seeds({**splits, **_mean_of_left_out(splits)}, published)
+
+
+def _mean_of_left_out(splits: Mapping[str, Mapping[int, Rows]]) -> dict[str, dict[int, Rows]]:
+    seeds = {seed for found in splits.values() for seed in found}
+    drives = [found for name, found in splits.items() if name != "val" and set(found) == seeds]
+    if not drives:
+        return {}
+    rows = drives[0][min(seeds)]
+    means = {seed: {row: _mean(d[seed][row] for d in drives) for row in rows} for seed in seeds}
+    return {f"mean of {len(drives)} left-out": means}
+
+
+def _mean(percent: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(np.mean(list(percent), axis=0))
+
+
+def _shown(percent: NDArray[np.float64]) -> str:
+    miou, accuracy, edges = percent
+    return f"{miou:.2f} / {accuracy:.2f} / {edges:.1f}"
+
+
+def _listed(found: Mapping[int, Rows]) -> str:
+    return ", ".join(map(str, sorted(found)))
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines))
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("paper", choices=("001", "002", "003"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/papers"))
+    options = parser.parse_args()
+    print(read(options.paper, options.runs).report())
+
+
+if __name__ == "__main__":
+    main()
