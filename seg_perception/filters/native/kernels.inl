@@ -312,29 +312,27 @@ static void slice_of(const Points& points, long first, long last, long n_pixels,
 }
 
 // Adds half of both neighbours to every vertex of the chains, in place: of a vertex that is done, its
-// old values are still at hand. Vertex 0, which ends a chain, holds zeros.
+// old values are still at hand. Vertex 0, which ends a chain, holds zeros; what it would get goes
+// nowhere, without a branch, for chains are too short to be foreseen.
 template <typename W, int N>
-static void blur_of(const uint32_t* chains, const uint32_t* end, int n_vectors, float* values) {
+static void blur_of(const uint32_t* at, const uint32_t* end, int n_vectors, float* values) {
   typedef typename W::Float F;
-  constexpr int kAtOnce = N ? N : 1;
   const int n = N ? N : n_vectors;
-  for (const uint32_t *start = chains, *at = start; start < end; start = ++at) {
-    for (int first = 0; first < n; first += kAtOnce) {
-      F below[kAtOnce] = {}, self[kAtOnce];
-      at = start;
-      F* place = (F*)values + long(*at) * n + first;
-      for (int b = 0; b < kAtOnce; ++b) self[b] = place[b];
-      while (true) {
-        F* next = (F*)values + long(*++at) * n + first;
-        for (int b = 0; b < kAtOnce; ++b) {
-          const F above = next[b];
-          place[b] = self[b] + 0.5f * (below[b] + above);
-          below[b] = self[b];
-          self[b] = above;
-        }
-        if (!*at) break;
-        place = next;
-      }
+  if (at == end) return;
+  Row<W, N> below, self, nowhere;
+  F* const base[2] = {nowhere.v, (F*)values};
+  for (int b = 0; b < n; ++b) {
+    below.v[b] = F{};
+    self.v[b] = base[1][long(*at) * n + b];
+  }
+  for (; at + 1 < end; ++at) {
+    F* place = base[*at != 0] + long(*at) * n;
+    const F* next = base[1] + long(at[1]) * n;
+    for (int b = 0; b < n; ++b) {
+      const F above = next[b];
+      place[b] = self.v[b] + 0.5f * (below.v[b] + above);
+      below.v[b] = self.v[b];
+      self.v[b] = above;
     }
   }
 }
@@ -367,6 +365,24 @@ SEGF_INLINE void softmax_row(int n_vectors, Row<W, N>& row) {
   }
   const float share = 1.0f / sum_of(total);
   for (int b = 0; b < n; ++b) row.v[b] *= share;
+}
+
+template <typename T>
+SEGF_INLINE void prefetch(const T* from, const T* end) {
+  for (const char* at = (const char*)from; at < (const char*)end; at += 64) __builtin_prefetch(at);
+}
+
+// What the strip at `start` will read in order: strips are so short, with so much between them, that
+// the processor does not foresee it.
+SEGF_INLINE void prefetch_strip(const Pass& pass, long start) {
+  const long end = start + kStrip < pass.last ? start + kStrip : pass.last;
+  prefetch(pass.unary + start * pass.channels, pass.unary + end * pass.channels);
+  for (int t = 0; t < pass.n_terms; ++t) {
+    const Points& points = pass.terms[t].points;
+    prefetch(points.vertex + start * points.corners, points.vertex + end * points.corners);
+    prefetch(points.weight + start * points.corners, points.weight + end * points.corners);
+    if (points.after) prefetch(points.after + start, points.after + end);
+  }
 }
 
 // Rows of scores, which lie without gaps; channels that only fill the last vector up never win.
@@ -425,6 +441,7 @@ static void update_of(const Pass& pass, int n_vectors) {
   Row<W, N> strip[kStrip];
   for (long start = pass.first; start < pass.last; start += kStrip) {
     const int count = pass.last - start < kStrip ? int(pass.last - start) : kStrip;
+    prefetch_strip(pass, start + kStrip);
     scores_of<W, N>(pass, start, count, n_vectors, strip);
     for (int i = 0; i < count; ++i) softmax_row<W, N>(n_vectors, strip[i]);
     for (int t = 0; t < pass.n_terms; ++t) {
@@ -440,6 +457,7 @@ static void finish_of(const Pass& pass, int n_vectors) {
   Row<W, N> strip[kStrip];
   for (long start = pass.first; start < pass.last; start += kStrip) {
     const int count = pass.last - start < kStrip ? int(pass.last - start) : kStrip;
+    prefetch_strip(pass, start + kStrip);
     scores_of<W, N>(pass, start, count, n_vectors, strip);
     out.write((const float*)strip, width, start, count);
   }
