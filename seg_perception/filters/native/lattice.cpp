@@ -204,11 +204,13 @@ void Lattice::enter(const Simplices& found, int lane, long pixel, Table& table) 
 // One numbering for the vertices of all parts.
 void Lattice::join(std::vector<Table>& tables) {
   Numbers& all = tables[0].numbers;
+  reach_.push_back(long(all.count()));
   std::vector<std::vector<uint32_t>> numbers(tables.size());
   for (std::size_t t = 1; t < tables.size(); ++t) {
     const Numbers& own = tables[t].numbers;
     numbers[t].assign(own.count(), 0);
     for (std::size_t i = 1; i < own.count(); ++i) numbers[t][i] = all.find_or_add(own.key(i));
+    reach_.push_back(long(all.count()));
   }
   const int parts = int(tables.size());
   Pool::instance().run(parts - 1, [&](int before) {
@@ -338,16 +340,17 @@ Exchange::Exchange(const Lattice& lattice, int width, int parts)
 void Exchange::blur(bool reverse) {
   const int parts = int(sums_.size()), axes = lattice_.axes_;
   Pool::instance().run(parts, [&](int part) {
-    const Share share(lattice_.m_ * width_, part, parts);
-    float* total = sums_[0].data();
-    for (int k = 1; k < parts; ++k) {
+    float* total = sums_.back().data();
+    for (int k = 0; k + 1 < parts; ++k) {
+      const Share share(lattice_.reach(k, parts) * width_, part, parts);
       float* more = sums_[k].data();
       for (long i = share.first; i < share.last; ++i) total[i] += more[i];
       std::fill(more + share.first, more + share.last, 0.0f);
     }
+    const Share share(lattice_.m_ * width_, part, parts);
     std::fill(&blurred_[share.first], &blurred_[share.last], 0.0f);
   });
-  std::swap(sums_[0], blurred_);
+  std::swap(sums_.back(), blurred_);
   for (int step = 0; step < axes; ++step) {
     lattice_.blur(reverse ? axes - 1 - step : step, width_, blurred_.data());
   }

@@ -48,6 +48,9 @@ class Lattice {
   long chain_up(const uint32_t* lower, const uint32_t* upper, uint32_t* chains) const;
   void normalise(bool symmetric);
   void blur(int axis, int width, float* values) const;
+  // Vertices that the first of so many parts of the image may touch, up to and with this one: numbers
+  // are given in their order.
+  long reach(int part, int parts) const { return parts == int(reach_.size()) ? reach_[part] : m_; }
 
   int axes_ = 0;
   long n_ = 0, m_ = 1, room_ = 0;
@@ -56,6 +59,7 @@ class Lattice {
   Array<float> scale_;       // [N], behind the kernel; none if symmetric
   Array<uint32_t> chains_;   // [axes][room]: neighbours along an axis, each chain ended by a 0
   std::vector<long> length_; // [axes], of that used
+  std::vector<long> reach_;  // [parts it was built in]
 };
 
 // Room for the values of one lattice's vertices: every part of a pixel pass sums into its own, `blur`
