@@ -12,6 +12,7 @@ namespace {
 
 constexpr long kSmallImage = 4096; // pixels below which threads cost more than they give
 constexpr int kMostParts = 16;     // each holds a copy of the vertices
+constexpr int kAhead = 8;          // keys whose places are asked for before they are needed
 
 inline uint64_t hash_of(uint64_t key) {
   key ^= key >> 32;  // the last coordinates stand in the highest bits, which a product takes nowhere
@@ -209,7 +210,10 @@ void Lattice::join(std::vector<Table>& tables) {
   for (std::size_t t = 1; t < tables.size(); ++t) {
     const Numbers& own = tables[t].numbers;
     numbers[t].assign(own.count(), 0);
-    for (std::size_t i = 1; i < own.count(); ++i) numbers[t][i] = all.find_or_add(own.key(i));
+    for (std::size_t i = 1; i < own.count(); ++i) {
+      all.prefetch(own.key(std::min(i + kAhead, own.count() - 1)));
+      numbers[t][i] = all.find_or_add(own.key(i));
+    }
     reach_.push_back(long(all.count()));
   }
   const int parts = int(tables.size());
@@ -238,10 +242,9 @@ void Lattice::link(const Numbers& all) {
   };
   const int parts = parts_for(n_);
   Pool::instance().run(parts, [&](int part) {
-    constexpr long kAhead = 8;
     const Share share(m_ - 1, part, parts);
     for (long i = share.first + 1; i <= share.last; ++i) {
-      const uint64_t soon = below(std::min(i + kAhead, share.last)), base = below(i);
+      const uint64_t soon = below(std::min(i + long(kAhead), share.last)), base = below(i);
       for (int axis = 0; axis < axes_; ++axis) all.prefetch(soon + units[axis]);
       for (int axis = 0; axis < axes_; ++axis) {
         const uint32_t other = all.find(base + units[axis]);
