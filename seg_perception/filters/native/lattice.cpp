@@ -342,16 +342,18 @@ Exchange::Exchange(const Lattice& lattice, int width, int parts)
 
 void Exchange::blur(bool reverse) {
   const int parts = int(sums_.size()), axes = lattice_.axes_;
+  const auto touched = [&](int part) { return lattice_.reach(part, parts) * width_; };
   Pool::instance().run(parts, [&](int part) {
+    const Share share(parts > 1 ? touched(parts - 2) : 0, part, parts);
     float* total = sums_.back().data();
     for (int k = 0; k + 1 < parts; ++k) {
-      const Share share(lattice_.reach(k, parts) * width_, part, parts);
       float* more = sums_[k].data();
-      for (long i = share.first; i < share.last; ++i) total[i] += more[i];
-      std::fill(more + share.first, more + share.last, 0.0f);
+      const long last = std::min(share.last, touched(k));
+      for (long i = share.first; i < last; ++i) total[i] += more[i];
+      std::fill(more + share.first, more + std::max(share.first, last), 0.0f);
     }
-    const Share share(lattice_.m_ * width_, part, parts);
-    std::fill(&blurred_[share.first], &blurred_[share.last], 0.0f);
+    const Share all(lattice_.m_ * width_, part, parts);
+    std::fill(&blurred_[all.first], &blurred_[all.last], 0.0f);
   });
   std::swap(sums_.back(), blurred_);
   for (int step = 0; step < axes; ++step) {
