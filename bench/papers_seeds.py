@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -37,25 +37,16 @@ class Seeds:
     splits: Mapping[str, Mapping[int, Rows]]
     published: Sequence[str]
 
-    def steps(self, split: str, row: str, other: str) -> str:
-        """From one row to another, mean and by seed."""
-        found = self.splits[split]
-        steps = [found[seed][other][0] - found[seed][row][0] for seed in sorted(found)]
-        return f"{np.mean(steps):+.2f} ({', '.join(f'{step:+.2f}' for step in steps)})"
-
     def report(self) -> str:
         """Both tables, in Markdown."""
-        rows = next(iter(next(iter(self.splits.values())).values()))
         heads = [f"{name} (seeds {_listed(found)})" for name, found in self.splits.items()]
+        tables = [rows for found in self.splits.values() for rows in found.values()]
         figures = [
-            [
-                row,
-                *(_shown(_mean(f[row] for f in found.values())) for found in self.splits.values()),
-            ]
-            for row in rows
+            [row, *(_figures(list(found.values()), row) for found in self.splits.values())]
+            for row in dict.fromkeys(row for rows in tables for row in rows)
         ]
         steps = [
-            [f"{row} -> {other}", *(self.steps(split, row, other) for split in self.splits)]
+            [f"{row} -> {other}", *(_steps(found, row, other) for found in self.splits.values())]
             for row, other in pairwise(self.published)
         ]
         return "\n\n".join(_table(["", *heads], lines) for lines in (figures, steps))
@@ -87,18 +78,31 @@ def _mean_of_left_out(splits: Mapping[str, Mapping[int, Rows]]) -> dict[str, dic
     drives = [found for name, found in splits.items() if name != "val" and set(found) == seeds]
     if not drives:
         return {}
-    rows = drives[0][min(seeds)]
-    means = {seed: {row: _mean(d[seed][row] for d in drives) for row in rows} for seed in seeds}
+    rows = [
+        row
+        for row in drives[0][min(seeds)]
+        if all(row in d[seed] for d in drives for seed in seeds)
+    ]
+    means = {seed: {row: _mean([d[seed][row] for d in drives]) for row in rows} for seed in seeds}
     return {f"mean of {len(drives)} left-out": means}
 
 
-def _mean(percent: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.asarray(np.mean(list(percent), axis=0))
+def _mean(percent: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(np.mean(percent, axis=0))
 
 
-def _shown(percent: NDArray[np.float64]) -> str:
-    miou, accuracy, edges = percent
-    return f"{miou:.2f} / {accuracy:.2f} / {edges:.1f}"
+def _figures(seeds: Sequence[Rows], row: str) -> str:
+    measured = [rows[row] for rows in seeds if row in rows]
+    if not measured:
+        return "–"
+    miou, accuracy, edges = _mean(measured)
+    fewer = f" ({len(measured)} of {len(seeds)} seeds)" if len(measured) < len(seeds) else ""
+    return f"{miou:.2f} / {accuracy:.2f} / {edges:.1f}{fewer}"
+
+
+def _steps(found: Mapping[int, Rows], row: str, other: str) -> str:
+    steps = [found[seed][other][0] - found[seed][row][0] for seed in sorted(found)]
+    return f"{np.mean(steps):+.2f} ({', '.join(f'{step:+.2f}' for step in steps)})"
 
 
 def _listed(found: Mapping[int, Rows]) -> str:
