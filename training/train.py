@@ -182,7 +182,10 @@ class StageRun:
                 self._save(score)
         bar.close()
         workers.wait()  # for the first one's files
-        self.model.load_state_dict(read_checkpoint(self.folder / "best.pt")["model"])
+        best = self.folder / "best.pt"
+        self.model.load_state_dict(read_checkpoint(best)["model"])
+        if workers.rank() == 0:
+            tqdm.write(f"{self.stage.name}: the best weights are {best}")
 
     def _train_epoch(self, bar: tqdm[Any]) -> float:
         self.objective.train()
