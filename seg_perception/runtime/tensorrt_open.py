@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from seg_perception.errors import RunnerError, SegPerceptionError
-from seg_perception.runtime.bundle import MODEL_FILE, Bundle, check_bundle
+from seg_perception.runtime.bundle import MODEL_FILE, Bundle, CanRun, check_bundle
 from seg_perception.runtime.cuda import CudaDriver
 from seg_perception.runtime.device import Device, Engine
 from seg_perception.runtime.engine_cache import (
@@ -99,26 +99,15 @@ def open_on(
     engines = _Engines(bundle, device, tensorrt, cache, options)
     version = tensorrt.version()
     about = f"TensorRT {version} on {device.name} ({device.architecture}), {engines.precision}"
+    reason = f"{about}: {why}" if why else about
     try:
-        return _tested(bundle, device, engines, f"{about}: {why}" if why else about)
+        with engines.building():
+            return TensorRTRunner(bundle, device, engines.open, check=engines.check, reason=reason)
     except BuildStoppedError:
         raise
     except SegPerceptionError as error:
         engines.remember(error)
         raise
-
-
-def _tested(bundle: Bundle, device: Device, engines: _Engines, reason: str) -> TensorRTRunner:
-    with engines.building():
-        runner = TensorRTRunner(bundle, device, engines.open, reason=reason)
-        try:
-            if engines.fresh:
-                check_bundle(bundle, runner, driving_outputs(bundle.manifest))
-                engines.keep()
-        except BaseException:
-            runner.close()
-            raise
-    return runner
 
 
 class _Engines:
@@ -132,7 +121,7 @@ class _Engines:
         cache: EngineCache,
         options: EngineOptions,
     ) -> None:
-        self.fresh: dict[str, bytes] = {}
+        self._fresh: dict[str, bytes] = {}
         self._tried: list[str] = []
         self._bundle = bundle
         self._device = device
@@ -155,18 +144,20 @@ class _Engines:
         plan = self._cache.get(key.name)
         if plan is None:
             self._refuse_repetition(key.name)
-            plan = self.fresh[key.name] = self._build(key.name, outputs)
+            plan = self._fresh[key.name] = self._build(key.name, outputs)
         elif self._options.precision is not None:
             self._cache.prefer(key.name)
         engine: Engine = self._tensorrt.TensorRTEngine(plan)
         return engine
 
-    def keep(self) -> None:
-        """Put what was built into the cache: it was found to be right."""
-        for name, plan in self.fresh.items():
+    def check(self, running: CanRun, outputs: Sequence[str]) -> None:
+        """Test what was built just now, and keep it."""
+        fresh, self._fresh = self._fresh, {}
+        if fresh:
+            check_bundle(self._bundle, running, outputs)
+        for name, plan in fresh.items():
             self._cache.put(name, plan)
             self._cache.drop(f"{name}{FAILED}")
-        self.fresh.clear()
 
     def _register(self) -> tuple[list[str], str]:
         kernels = open_kernels(self._bundle)

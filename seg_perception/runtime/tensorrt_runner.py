@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_perception.errors import RunnerError
-from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, Bundle, TensorSpec
+from seg_perception.runtime.bundle import EVALUATION_OUTPUTS, Bundle, CanRun, TensorSpec
 from seg_perception.runtime.device import Buffer, Device, Engine
 from seg_perception.runtime.inputs import check_inputs, check_outputs, nothing_known
 from seg_perception.runtime.manifest import Manifest
@@ -31,6 +31,13 @@ FIXED = ("refiner_iterations",)
 
 OpenEngine = Callable[[Sequence[str]], Engine]
 """Opens the engine that computes these outputs; called inside `Device.current`."""
+
+CheckEngine = Callable[[CanRun, Sequence[str]], None]
+"""Told of what runs an engine just opened, before anyone gets an answer from it; may refuse it."""
+
+
+def trust(running: CanRun, outputs: Sequence[str]) -> None:
+    """A `CheckEngine` that refuses nothing."""
 
 
 def fixed_inputs(manifest: Manifest) -> dict[str, NDArray[Any]]:
@@ -55,8 +62,9 @@ class TensorRTRunner:
 
     Args:
         bundle: what to run.
-        device: on which GPU; closed with the runner.
+        device: on which GPU; closed with the runner, and not where no runner comes to be.
         open_engine: gives the engines.
+        check: told of each once it runs.
         reason: why this runner was chosen, for the log.
 
     Raises:
@@ -64,7 +72,13 @@ class TensorRTRunner:
     """
 
     def __init__(
-        self, bundle: Bundle, device: Device, open_engine: OpenEngine, *, reason: str = ""
+        self,
+        bundle: Bundle,
+        device: Device,
+        open_engine: OpenEngine,
+        *,
+        check: CheckEngine = trust,
+        reason: str = "",
     ) -> None:
         self.bundle = bundle
         self.name = "tensorrt"
@@ -72,6 +86,7 @@ class TensorRTRunner:
         self.frames_in_flight = SLOTS
         self._device = device
         self._open_engine = open_engine
+        self._check = check
         self._lock = threading.Lock()
         self._pipelines: dict[bool, _Pipeline] = {}
         self._closed = False
@@ -112,10 +127,17 @@ class TensorRTRunner:
         manifest = self.bundle.manifest
         wanted = driving_outputs(manifest)
         outputs = [spec for spec in manifest.outputs if complete or spec.name in wanted]
+        names = [spec.name for spec in outputs]
+        inputs = [spec for spec in manifest.inputs if spec.name not in FIXED]
         with self._device.current():
-            engine = self._open_engine([spec.name for spec in outputs])
-            inputs = [spec for spec in manifest.inputs if spec.name not in FIXED]
-            return _Pipeline(self._device, engine, inputs, outputs, nothing_known(manifest))
+            engine = self._open_engine(names)
+            pipeline = _Pipeline(self._device, engine, inputs, outputs, nothing_known(manifest))
+        try:
+            self._check(pipeline, names)
+        except BaseException:
+            pipeline.close()
+            raise
+        return pipeline
 
 
 def _check_fixed(manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> None:
@@ -176,20 +198,21 @@ class _Pipeline:
             self._free.put(slot)
 
     def run(
-        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
     ) -> dict[str, NDArray[Any]]:
-        """Upload, infer, download; any thread."""
+        """Upload, infer, download; any thread. None: all outputs."""
         slot = self._free.get()
         if slot is None:
             self._free.put(None)
             raise RunnerError(CLOSED)
+        names = slot.outputs if outputs is None else outputs
         try:
             with self._device.current():
                 self._upload(slot, inputs)
                 with self._order:
-                    self._infer(slot, outputs)
+                    self._infer(slot, names)
                 self._device.synchronize(slot.answered)
-            return {name: slot.outputs[name].host.copy() for name in outputs}
+            return {name: slot.outputs[name].host.copy() for name in names}
         finally:
             self._free.put(slot)
 
@@ -231,7 +254,7 @@ class _Pipeline:
         if not buffer.shared:
             self._device.upload(buffer, self._copying)
 
-    def _infer(self, slot: _Slot, outputs: Sequence[str]) -> None:
+    def _infer(self, slot: _Slot, outputs: Iterable[str]) -> None:
         device = self._device
         device.wait(slot.uploaded, self._computing)
         device.launch_graph(slot.graph, self._computing)

@@ -146,7 +146,22 @@ def test_an_engine_that_answers_wrongly_is_not_kept(bundle: Bundle, cache: Engin
     with pytest.raises(BundleError, match="is answered wrongly here"):
         machine.open(bundle)
     assert list(cache.folder.glob("*.engine")) == []
-    assert machine.gpu.closed
+
+
+def test_the_engine_of_the_evaluation_is_tested_and_kept(
+    bundle: Bundle, cache: EngineCache
+) -> None:
+    image = {"image": np.zeros((1, 24, 32, 3), np.uint8)}
+    wrong = Machine(cache)
+    runner = wrong.open(bundle)
+    wrong.tensorrt.spoil = with_swapped_classes
+    with pytest.raises(BundleError, match="is answered wrongly here"):
+        runner.run(image, ["labels_replaced"])
+    assert "labels" in runner.run(image)
+    first, second = Machine(cache), Machine(cache)
+    for machine in (first, second):
+        assert "labels_replaced" in machine.open(bundle).run(image, ["labels_replaced"])
+    assert (wrong.builds, first.builds, second.builds) == (2, 1, 0)
 
 
 def test_a_build_that_failed_is_not_repeated_unasked(bundle: Bundle, cache: EngineCache) -> None:
