@@ -44,7 +44,7 @@ Box::Box(int height, int width, int radius, const uint8_t* valid)
   }
   std::copy_n(before_.data(), before_.size(), after_.data());
   const Plane unscaled = plane(false);
-  Array<float> ones(n_pixels()), count(n_pixels()), scratch(plane_scratch(unscaled, 1));
+  Array<float> ones(n_pixels()), count(n_pixels()), scratch(window_scratch(unscaled, 1));
   std::fill_n(ones.data(), ones.size(), 1.0f);
   kernels().box(unscaled, ones.data(), count.data(), scratch.data());
   for (int y = 0; y < height; ++y) {
@@ -63,7 +63,7 @@ Plane Box::plane(bool transposed) const {
 void Box::apply(const float* x, float* y, int channels, bool transposed) const {
   const long n = n_pixels();
   const Plane plane = this->plane(transposed);
-  for_channels(channels, n * channels, plane_scratch(plane, 1), [&](long c, float* scratch) {
+  for_channels(channels, n * channels, window_scratch(plane, 1), [&](long c, float* scratch) {
     kernels().box(plane, x + c * n, y + c * n, scratch);
   });
 }
@@ -80,7 +80,7 @@ Guided::Guided(int height, int width, int radius, float eps, const float* guide,
   for (long row = 0; row < 3L * height; ++row) {
     std::copy_n(guide + row * width, width, guide_.data() + row * plane.stride);
   }
-  Array<float> scratch(plane_scratch(plane, 9));
+  Array<float> scratch(window_scratch(plane, 9));
   kernels().guided_statistics(plane, eps, guide_.data(), mean_.data(), inverse_.data(),
                               scratch.data());
 }
@@ -90,7 +90,7 @@ Guided::Guided(int height, int width, int radius, float eps, const float* guide,
 void Guided::apply(const float* x, float* y, int channels, bool transposed) const {
   const long n = n_pixels();
   const GuidedPlan plan{box_.plane(transposed), guide_.data(), mean_.data(), inverse_.data()};
-  for_channels(channels, n * channels, plane_scratch(plan.plane, 9), [&](long c, float* scratch) {
+  for_channels(channels, n * channels, window_scratch(plan.plane, 8), [&](long c, float* scratch) {
     kernels().guided(plan, x + c * n, y + c * n, scratch);
   });
 }

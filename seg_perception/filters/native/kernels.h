@@ -93,10 +93,10 @@ struct Kernels {
   // In place, along whole chains of neighbours, each ended by a 0.
   void (*blur)(const uint32_t* chains, const uint32_t* end, int width, float* values);
   void (*pass)(const Pass& pass);
-  // y = F x of one plane [height][width]; `scratch` holds plane_scratch(1) or (9) numbers.
+  // y = F x of one plane [height][width]; `scratch` holds window_scratch(1) or (8) numbers.
   void (*box)(const Plane& plane, const float* x, float* y, float* scratch);
   void (*guided)(const GuidedPlan& plan, const float* x, float* y, float* scratch);
-  // Means and inverse covariances of the guide's windows.
+  // Means and inverse covariances of the guide's windows; window_scratch(9).
   void (*guided_statistics)(const Plane& plane, float eps, const float* guide, float* mean,
                             float* inverse, float* scratch);
   // q = softmax(u + weight f) over channels of planes [C][N], pixels first..last, or of u - M f with
@@ -105,13 +105,17 @@ struct Kernels {
                   long n_pixels, int channels, long first, long last, float* probs, float* scores);
 };
 
-// A row with margins for the windows at its ends.
+// Window sums: rows that enter at once, the length of one with margins for the windows at its ends,
+// how many are kept, and the room that it all takes for so many planes.
+constexpr int kRows = 8;
 inline int padded_row(int stride, int radius) { return stride + 2 * radius + kLanes; }
-
-// Room for the sums of so many planes and for the rows in work.
-inline long plane_scratch(const Plane& plane, int planes) {
-  const long rows = 8L * padded_row(plane.stride, plane.radius);
-  return planes * (long(plane.height) * plane.stride + rows + plane.stride) + plane.stride;
+inline int rows_kept(const Plane& plane) {
+  const int needed = 2 * plane.radius + 1 + kRows;
+  return needed < plane.height ? needed : plane.height;
+}
+inline long window_scratch(const Plane& plane, int planes) {
+  const long padded = long(kRows) * padded_row(plane.stride, plane.radius);
+  return planes * (padded + (rows_kept(plane) + 2L) * plane.stride);
 }
 
 extern const Kernels kBaseline;

@@ -543,19 +543,17 @@ SEGF_INLINE void store(float* to, Span v, int n) {
   else __builtin_memcpy(to, &v, sizeof(float) * n);
 }
 
-// Sums over windows of 2 radius + 1 numbers: out[x] = padded[x] + ... + padded[x + 2 radius].
-SEGF_INLINE void add_windows(float* padded, int stride, int radius, float* out) {
-  constexpr int kFew = 17;
-  const int length = 2 * radius + 1;
-  if (length <= kFew) {
-    for (int x = 0; x < stride; x += kSpan) {
-      Span sum = load(padded + x, kSpan);
-      for (int k = 1; k < length; ++k) sum += load(padded + x + k, kSpan);
-      store(out + x, sum, kSpan);
-    }
-    return;
+template <int kLength>
+static void add_few(const float* padded, int stride, float* out) {
+  for (int x = 0; x < stride; x += kSpan) {
+    Span sum = load(padded + x, kSpan);
+    for (int k = 1; k < kLength; ++k) sum += load(padded + x + k, kSpan);
+    store(out + x, sum, kSpan);
   }
-  // Doubling spans: about 2 log2(length) additions, and nothing drifts as in a running sum.
+}
+
+// Doubling spans: about 2 log2(length) additions, and nothing drifts as in a running sum.
+static void add_many(float* padded, int stride, int length, float* out) {
   for (int x = 0; x < stride; ++x) out[x] = 0.0f;
   for (int span = 1, covered = 0; covered < length; span *= 2) {
     if (length & span) {
@@ -568,73 +566,82 @@ SEGF_INLINE void add_windows(float* padded, int stride, int radius, float* out) 
   }
 }
 
+// Sums over windows of 2 radius + 1 numbers: out[x] = padded[x] + ... + padded[x + 2 radius].
+static void add_windows(float* padded, int stride, int radius, float* out) {
+  switch (radius) {
+    case 1: return add_few<3>(padded, stride, out);
+    case 2: return add_few<5>(padded, stride, out);
+    case 3: return add_few<7>(padded, stride, out);
+    case 4: return add_few<9>(padded, stride, out);
+    case 5: return add_few<11>(padded, stride, out);
+    case 6: return add_few<13>(padded, stride, out);
+    case 7: return add_few<15>(padded, stride, out);
+    case 8: return add_few<17>(padded, stride, out);
+    default: return add_many(padded, stride, 2 * radius + 1, out);
+  }
+}
+
 // Doubling leaves sums in the margins of a padded row, which are to be zero again.
 SEGF_INLINE void clear_margins(float* padded, int stride, int radius) {
   for (int x = 0; x < radius; ++x) padded[x] = 0.0f;
   for (int x = radius + stride; x < padded_row(stride, radius); ++x) padded[x] = 0.0f;
 }
 
-constexpr int kRows = 8;  // rows between writing and reading a buffer, lest loads wait for stores
+// Window sums of P planes, row by row. Rows enter a few at a time, lest loads wait for stores, and are
+// kept, summed along themselves, until they have left the window: all of it stays in the first caches.
+template <int P>
+struct Windows {
+  const int height, stride, radius, kept, length;
+  float *padded, *rows, *columns, *zeros;  // [kRows][P][length], [kept][P][stride], [P][stride] each
+  const float *enters = nullptr, *leaves = nullptr;
+  int entered = 0;
 
-// Row by row sums of P planes, whose values fill(row, x, values) gives vector by vector, into
-// sums [P][height][stride].
-template <int P, typename Fill>
-SEGF_INLINE void sum_rows(const Plane& plane, float* sums, float* scratch, Fill fill) {
-  const int stride = plane.stride, length = padded_row(stride, plane.radius);
-  const long n = long(plane.height) * stride;
-  for (int i = 0; i < P * kRows * length; ++i) scratch[i] = 0.0f;
-  for (int start = 0; start < plane.height; start += kRows) {
-    const int rows = plane.height - start < kRows ? plane.height - start : kRows;
-    for (int y = 0; y < rows; ++y) {
-      for (int x = 0; x < stride; x += kSpan) {
-        Span values[P];
-        fill(start + y, x, values);
-        for (int k = 0; k < P; ++k) {
-          store(scratch + (k * kRows + y) * length + plane.radius + x, values[k], kSpan);
-        }
-      }
+  SEGF_INLINE_MEMBER Windows(const Plane& plane, float* scratch)
+      : height(plane.height), stride(plane.stride), radius(plane.radius), kept(rows_kept(plane)),
+        length(padded_row(stride, radius)), padded(scratch), rows(padded + kRows * P * length),
+        columns(rows + long(kept) * P * stride), zeros(columns + P * stride) {
+    for (int i = 0; i < kRows * P * length; ++i) padded[i] = 0.0f;
+    for (int i = 0; i < 2 * P * stride; ++i) columns[i] = 0.0f;
+  }
+
+  SEGF_INLINE_MEMBER float* row_of(int y) const { return rows + long(y % kept) * P * stride; }
+
+  // Slides to the windows around the next row. fill(row, out) writes what enters: plane k at
+  // out + k * length.
+  template <typename Fill>
+  SEGF_INLINE_MEMBER void slide_to(int row, Fill fill) {
+    while (entered <= row + radius && entered < height) enter(fill);
+    for (int y = 0; row == 0 && y < radius && y < height; ++y) {
+      for (int i = 0; i < P * stride; ++i) columns[i] += row_of(y)[i];
     }
+    enters = row + radius < height ? row_of(row + radius) : zeros;
+    leaves = row - radius > 0 ? row_of(row - radius - 1) : zeros;
+  }
+
+  // Their sums at x; once for each vector of the row.
+  SEGF_INLINE_MEMBER void sums_at(int x, Span* sums) {
     for (int k = 0; k < P; ++k) {
-      for (int y = 0; y < rows; ++y) {
-        float* padded = scratch + (k * kRows + y) * length;
-        add_windows(padded, stride, plane.radius, sums + k * n + long(start + y) * stride);
-        clear_margins(padded, stride, plane.radius);
-      }
+      const int at = k * stride + x;
+      sums[k] = load(columns + at, kSpan) + load(enters + at, kSpan) - load(leaves + at, kSpan);
+      store(columns + at, sums[k], kSpan);
     }
   }
-}
 
-// Slides down `sums` and gives emit(row, x, window sums) for every vector of every row.
-template <int P, typename Emit>
-SEGF_INLINE void sum_columns(const Plane& plane, const float* sums, float* scratch, Emit emit) {
-  const int stride = plane.stride, height = plane.height, radius = plane.radius;
-  const long n = long(height) * stride;
-  float* columns = scratch;  // [P][stride]
-  float* zeros = scratch + P * stride;
-  for (int i = 0; i < (P + 1) * stride; ++i) scratch[i] = 0.0f;
-  for (int y = 0; y < height && y < radius; ++y) {
-    for (int k = 0; k < P; ++k) {
-      const float* row = sums + k * n + long(y) * stride;
-      for (int x = 0; x < stride; ++x) columns[k * stride + x] += row[x];
-    }
-  }
-  for (int y = 0; y < height; ++y) {
-    const float *enter[P], *leave[P];
-    for (int k = 0; k < P; ++k) {
-      enter[k] = y + radius < height ? sums + k * n + long(y + radius) * stride : zeros;
-      leave[k] = y - radius > 0 ? sums + k * n + long(y - radius - 1) * stride : zeros;
-    }
-    for (int x = 0; x < stride; x += kSpan) {
-      Span window[P];
+ private:
+  template <typename Fill>
+  SEGF_INLINE_MEMBER void enter(Fill fill) {
+    const int count = height - entered < kRows ? height - entered : kRows;
+    for (int y = 0; y < count; ++y) fill(entered + y, padded + y * P * length + radius);
+    for (int y = 0; y < count; ++y) {
       for (int k = 0; k < P; ++k) {
-        float* column = columns + k * stride + x;
-        window[k] = load(column, kSpan) + load(enter[k] + x, kSpan) - load(leave[k] + x, kSpan);
-        store(column, window[k], kSpan);
+        float* row = padded + (y * P + k) * length;
+        add_windows(row, stride, radius, row_of(entered + y) + k * stride);
+        clear_margins(row, stride, radius);
       }
-      emit(y, x, window);
     }
+    entered += count;
   }
-}
+};
 
 // How many numbers of the vector at x lie inside the caller's rows.
 SEGF_INLINE int inside(const Plane& plane, int x) {
@@ -643,15 +650,22 @@ SEGF_INLINE int inside(const Plane& plane, int x) {
 
 static void box(const Plane& plane, const float* x, float* y, float* scratch) {
   const int stride = plane.stride, width = plane.width;
-  float* rest = scratch + long(plane.height) * stride;
-  sum_rows<1>(plane, scratch, rest, [&](int row, int i, Span* values) SEGF_ALWAYS {
-    const Span in = load(x + long(row) * width + i, inside(plane, i));
-    values[0] = in * load(plane.before + long(row) * stride + i, kSpan);
-  });
-  sum_columns<1>(plane, scratch, rest, [&](int row, int i, const Span* sums) SEGF_ALWAYS {
-    const Span out = sums[0] * load(plane.after + long(row) * stride + i, kSpan);
-    store(y + long(row) * width + i, out, inside(plane, i));
-  });
+  Windows<1> windows(plane, scratch);
+  for (int row = 0; row < plane.height; ++row) {
+    windows.slide_to(row, [&](int entering, float* out) SEGF_ALWAYS {
+      const float* from = x + long(entering) * width;
+      for (int i = 0; i < stride; i += kSpan) {
+        const Span before = load(plane.before + long(entering) * stride + i, kSpan);
+        store(out + i, load(from + i, inside(plane, i)) * before, kSpan);
+      }
+    });
+    for (int i = 0; i < stride; i += kSpan) {
+      Span sum[1];
+      windows.sums_at(i, sum);
+      const Span after = load(plane.after + long(row) * stride + i, kSpan);
+      store(y + long(row) * width + i, sum[0] * after, inside(plane, i));
+    }
+  }
 }
 
 // In double, since variances are small differences of large numbers.
@@ -685,66 +699,90 @@ SEGF_INLINE void statistics_of(const Span* sums, Doubles share, double eps, Doub
 static void guided_statistics(const Plane& plane, float eps, const float* guide, float* mean,
                               float* inverse, float* scratch) {
   const long n = long(plane.height) * plane.stride;
-  float* rest = scratch + 9 * n;
-  sum_rows<9>(plane, scratch, rest, [&](int row, int i, Span* values) SEGF_ALWAYS {
-    const long at = long(row) * plane.stride + i;
-    const Span w = load(plane.before + at, kSpan);
-    const Span r = load(guide + at, kSpan), g = load(guide + n + at, kSpan),
-              b = load(guide + 2 * n + at, kSpan);
-    const Span first[9] = {r, g, b, r * r, r * g, r * b, g * g, g * b, b * b};
-    for (int k = 0; k < 9; ++k) values[k] = first[k] * w;
-  });
-  sum_columns<9>(plane, scratch, rest, [&](int row, int i, const Span* sums) SEGF_ALWAYS {
-    const long at = long(row) * plane.stride + i;
-    Doubles m[3], inverted[6];
-    statistics_of(sums, exact_share(load(plane.after + at, kSpan)), eps, m, inverted);
-    for (int k = 0; k < 3; ++k) {
-      store(mean + k * n + at, __builtin_convertvector(m[k], Span), kSpan);
+  Windows<9> windows(plane, scratch);
+  for (int row = 0; row < plane.height; ++row) {
+    windows.slide_to(row, [&](int entering, float* out) SEGF_ALWAYS {
+      for (int i = 0; i < plane.stride; i += kSpan) {
+        const long at = long(entering) * plane.stride + i;
+        const Span w = load(plane.before + at, kSpan);
+        const Span r = load(guide + at, kSpan), g = load(guide + n + at, kSpan),
+                   b = load(guide + 2 * n + at, kSpan);
+        const Span first[9] = {r, g, b, r * r, r * g, r * b, g * g, g * b, b * b};
+        for (int k = 0; k < 9; ++k) store(out + k * windows.length + i, first[k] * w, kSpan);
+      }
+    });
+    for (int i = 0; i < plane.stride; i += kSpan) {
+      const long at = long(row) * plane.stride + i;
+      Span sums[9];
+      windows.sums_at(i, sums);
+      Doubles m[3], inverted[6];
+      statistics_of(sums, exact_share(load(plane.after + at, kSpan)), eps, m, inverted);
+      for (int k = 0; k < 3; ++k) {
+        store(mean + k * n + at, __builtin_convertvector(m[k], Span), kSpan);
+      }
+      for (int k = 0; k < 6; ++k) {
+        store(inverse + k * n + at, __builtin_convertvector(inverted[k], Span), kSpan);
+      }
     }
-    for (int k = 0; k < 6; ++k) {
-      store(inverse + k * n + at, __builtin_convertvector(inverted[k], Span), kSpan);
-    }
-  });
+  }
+}
+
+// A window's coefficients a (3) and b, from the sums of its values and of their products with the
+// guide.
+SEGF_INLINE void regress(const GuidedPlan& plan, long at, const Span* sums, Span* coefficients) {
+  const long n = long(plan.plane.height) * plan.plane.stride;
+  const Span share = load(plan.plane.after + at, kSpan), w = load(plan.plane.before + at, kSpan);
+  const Span p = sums[0] * share;
+  Span m[3], c[3], s[6];
+  for (int k = 0; k < 3; ++k) m[k] = load(plan.mean + k * n + at, kSpan);
+  for (int k = 0; k < 3; ++k) c[k] = sums[1 + k] * share - m[k] * p;
+  for (int k = 0; k < 6; ++k) s[k] = load(plan.inverse + k * n + at, kSpan);
+  const Span a0 = s[0] * c[0] + s[1] * c[1] + s[2] * c[2];
+  const Span a1 = s[1] * c[0] + s[3] * c[1] + s[4] * c[2];
+  const Span a2 = s[2] * c[0] + s[4] * c[1] + s[5] * c[2];
+  coefficients[0] = w * a0;
+  coefficients[1] = w * a1;
+  coefficients[2] = w * a2;
+  coefficients[3] = w * (p - (m[0] * a0 + m[1] * a1 + m[2] * a2));
 }
 
 static void guided(const GuidedPlan& plan, const float* x, float* y, float* scratch) {
   const Plane& plane = plan.plane;
-  const long n = long(plane.height) * plane.stride;
-  float *coefficients = scratch, *sums = scratch + 4 * n, *rest = scratch + 8 * n;
-  sum_rows<4>(plane, sums, rest, [&](int row, int i, Span* values) SEGF_ALWAYS {
-    const long at = long(row) * plane.stride + i;
-    const Span in = load(x + long(row) * plane.width + i, inside(plane, i));
-    values[0] = in * load(plane.before + at, kSpan);
-    for (int k = 0; k < 3; ++k) values[1 + k] = values[0] * load(plan.guide + k * n + at, kSpan);
-  });
-  // Each window's coefficients a (3) and b.
-  sum_columns<4>(plane, sums, rest, [&](int row, int i, const Span* window) SEGF_ALWAYS {
-    const long at = long(row) * plane.stride + i;
-    const Span share = load(plane.after + at, kSpan), w = load(plane.before + at, kSpan);
-    const Span p = window[0] * share;
-    Span m[3], c[3], s[6];
-    for (int k = 0; k < 3; ++k) m[k] = load(plan.mean + k * n + at, kSpan);
-    for (int k = 0; k < 3; ++k) c[k] = window[1 + k] * share - m[k] * p;
-    for (int k = 0; k < 6; ++k) s[k] = load(plan.inverse + k * n + at, kSpan);
-    const Span a0 = s[0] * c[0] + s[1] * c[1] + s[2] * c[2];
-    const Span a1 = s[1] * c[0] + s[3] * c[1] + s[4] * c[2];
-    const Span a2 = s[2] * c[0] + s[4] * c[1] + s[5] * c[2];
-    store(coefficients + at, w * a0, kSpan);
-    store(coefficients + n + at, w * a1, kSpan);
-    store(coefficients + 2 * n + at, w * a2, kSpan);
-    store(coefficients + 3 * n + at, w * (p - (m[0] * a0 + m[1] * a1 + m[2] * a2)), kSpan);
-  });
-  sum_rows<4>(plane, sums, rest, [&](int row, int i, Span* values) SEGF_ALWAYS {
-    const long at = long(row) * plane.stride + i;
-    for (int k = 0; k < 4; ++k) values[k] = load(coefficients + k * n + at, kSpan);
-  });
-  sum_columns<4>(plane, sums, rest, [&](int row, int i, const Span* window) SEGF_ALWAYS {
-    const long at = long(row) * plane.stride + i;
-    Span out = window[3];
-    for (int k = 0; k < 3; ++k) out += window[k] * load(plan.guide + k * n + at, kSpan);
-    out *= load(plane.after + at, kSpan);
-    store(y + long(row) * plane.width + i, out, inside(plane, i));
-  });
+  const int stride = plane.stride;
+  const long n = long(plane.height) * stride;
+  Windows<4> values(plane, scratch), lines(plane, scratch + window_scratch(plane, 4));
+  const auto enter_values = [&](int row, float* out) SEGF_ALWAYS {
+    for (int i = 0; i < stride; i += kSpan) {
+      const long at = long(row) * stride + i;
+      const Span in = load(x + long(row) * plane.width + i, inside(plane, i));
+      const Span value = in * load(plane.before + at, kSpan);
+      store(out + i, value, kSpan);
+      for (int k = 0; k < 3; ++k) {
+        store(out + (1 + k) * values.length + i, value * load(plan.guide + k * n + at, kSpan), kSpan);
+      }
+    }
+  };
+  const auto enter_lines = [&](int row, float* out) SEGF_ALWAYS {
+    values.slide_to(row, enter_values);
+    for (int i = 0; i < stride; i += kSpan) {
+      Span sums[4], coefficients[4];
+      values.sums_at(i, sums);
+      regress(plan, long(row) * stride + i, sums, coefficients);
+      for (int k = 0; k < 4; ++k) store(out + k * lines.length + i, coefficients[k], kSpan);
+    }
+  };
+  for (int row = 0; row < plane.height; ++row) {
+    lines.slide_to(row, enter_lines);
+    for (int i = 0; i < stride; i += kSpan) {
+      const long at = long(row) * stride + i;
+      Span sums[4];
+      lines.sums_at(i, sums);
+      Span out = sums[3];
+      for (int k = 0; k < 3; ++k) out += sums[k] * load(plan.guide + k * n + at, kSpan);
+      out *= load(plane.after + at, kSpan);
+      store(y + long(row) * plane.width + i, out, inside(plane, i));
+    }
+  }
 }
 
 // row += weight f, or row -= M f with the rows of M's transpose.
