@@ -9,10 +9,11 @@ namespace {
 
 constexpr long kSmallPlanes = 1 << 14;  // numbers below which threads cost more than they give
 
-// Shares out channels; each share has scratch of its own.
+// Deals out channels, with scratch. One by one: a thread that has to be woken finds less to do.
 template <typename Each>
 void for_channels(int channels, long numbers, long scratch, Each each) {
-  const int parts = numbers < kSmallPlanes ? 1 : std::min(channels, Pool::instance().size());
+  const bool alone = numbers < kSmallPlanes || Pool::instance().size() == 1;
+  const int parts = alone ? 1 : channels;
   Pool::instance().run(parts, [&](int part) {
     Array<float> room(scratch);
     const Share share(channels, part, parts);
