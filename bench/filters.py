@@ -85,6 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
+    if torch := installed("torch"):
+        torch.set_num_threads(options.threads)  # whatever OMP_NUM_THREADS says
     print(f"filters: {describe_kernels()}\n")
     print("| what | ours (ms) | peer | peer (ms) | times faster | largest difference |")
     print("|---|---|---|---|---|---|")
