@@ -151,13 +151,14 @@ class _Engines:
         return engine
 
     def check(self, running: CanRun, outputs: Sequence[str]) -> None:
-        """Test what was built just now, and keep it."""
-        fresh, self._fresh = self._fresh, {}
-        if fresh:
-            check_bundle(self._bundle, running, outputs)
-        for name, plan in fresh.items():
-            self._cache.put(name, plan)
-            self._cache.drop(f"{name}{FAILED}")
+        """Test the engine of these outputs and keep it, if it was built just now."""
+        name = self._key(self.precision, outputs).name
+        plan = self._fresh.pop(name, None)
+        if plan is None:
+            return
+        check_bundle(self._bundle, running, outputs)
+        self._cache.put(name, plan)
+        self._cache.drop(f"{name}{FAILED}")
 
     def _register(self) -> tuple[list[str], str]:
         kernels = open_kernels(self._bundle)

@@ -36,7 +36,7 @@ CheckEngine = Callable[[CanRun, Sequence[str]], None]
 """Told of what runs an engine just opened, before anyone gets an answer from it; may refuse it."""
 
 
-def trust(running: CanRun, outputs: Sequence[str]) -> None:
+def unchecked(running: CanRun, outputs: Sequence[str]) -> None:
     """A `CheckEngine` that refuses nothing."""
 
 
@@ -77,7 +77,7 @@ class TensorRTRunner:
         device: Device,
         open_engine: OpenEngine,
         *,
-        check: CheckEngine = trust,
+        check: CheckEngine = unchecked,
         reason: str = "",
     ) -> None:
         self.bundle = bundle

@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ from tiny_bundle import reseal, write_manifest, write_tiny_bundle
 from tiny_kernels import FILE
 
 from seg_perception.errors import BundleError, RunnerError
+from seg_perception.runtime import tensorrt_open
 from seg_perception.runtime.bundle import MANIFEST_FILE, MODEL_FILE, Bundle, Manifest, load_bundle
 from seg_perception.runtime.engine_cache import BuildStoppedError, EngineCache
 from seg_perception.runtime.onnx_prune import keep_outputs
@@ -146,6 +147,24 @@ def test_an_engine_that_answers_wrongly_is_not_kept(bundle: Bundle, cache: Engin
     with pytest.raises(BundleError, match="is answered wrongly here"):
         machine.open(bundle)
     assert list(cache.folder.glob("*.engine")) == []
+
+
+def test_what_fails_to_open_gives_the_gpu_back(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(cache)
+    machine.tensorrt.spoil = with_swapped_classes
+    here = {
+        "tensorrt_engine": machine.tensorrt,
+        "pycuda_device": SimpleNamespace(PycudaDevice=lambda driver: machine.gpu),
+    }
+    driver = SimpleNamespace(devices=lambda: 1)
+    monkeypatch.setattr(tensorrt_open, "CudaDriver", lambda: driver)
+    monkeypatch.setattr(tensorrt_open, "_require", lambda module, package: here[module])
+    monkeypatch.setattr(tensorrt_open, "EngineCache", lambda: cache)
+    with pytest.raises(BundleError, match="is answered wrongly here"):
+        open_tensorrt(bundle)
+    assert machine.gpu.closed
 
 
 def test_the_engine_of_the_evaluation_is_tested_and_kept(
