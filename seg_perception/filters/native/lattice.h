@@ -48,8 +48,8 @@ class Lattice {
   long chain_up(const uint32_t* lower, const uint32_t* upper, uint32_t* chains) const;
   void normalise(bool symmetric);
   void blur(int axis, int width, float* values) const;
-  // Vertices that the first of so many parts of the image may touch, up to and with this one: numbers
-  // are given in their order.
+  // How many vertices a part of the image may touch where it is cut in so many: those that this part
+  // and the ones before it were the first to find.
   long reach(int part, int parts) const { return parts == int(reach_.size()) ? reach_[part] : m_; }
 
   int axes_ = 0;
